@@ -1,0 +1,127 @@
+"""The command line. Nothing heavy is imported here, so that --help is quick."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperCommand
+
+from llmtrain.errors import Interrupted, LlmtrainError
+
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
+
+COMMANDS = {
+    "pretrain": "Step 1: predict the next token of a corpus. The result only completes text.",
+    "sft": "Step 2: teach the model to follow instructions, by demonstrations.",
+    "sample": "Step 3a: the model writes several answers to each prompt, to be ranked.",
+    "reward": "Step 3b: a reward model learns the rankings, to stand in for the people who ranked.",
+    "ppo": "Step 3c: improve the model on the reward model's score until it is good enough.",
+    "dpo": "Step 3, the newer way: improve the model on the rankings, without a reward model.",
+    "pipeline": "All steps in one run tree, each finding the one before.",
+    "eval": "Answer held-out prompts with a model and grade the answers.",
+    "data": "Show what a stage will see of your data, before training.",
+}
+
+
+class HydraCommand(TyperCommand):
+    """A command whose whole argument list belongs to Hydra, but for --help and --version."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if {"--help", "-h"} & set(args):
+            from llmtrain.config.usage import usage
+
+            typer.echo(usage(ctx.command_path, str(self.name), self.help or ""))
+            ctx.exit()
+        if "--version" in args:
+            _version(True)
+        ctx.args = list(args)
+        return []
+
+    def shell_complete(self, ctx: Any, incomplete: str) -> list[Any]:
+        from typer._click.shell_completion import CompletionItem
+
+        from llmtrain.config.completion import complete
+
+        return [CompletionItem(word) for word in complete(str(self.name), ctx.args, incomplete)]
+
+
+def _add(name: str, text: str) -> None:
+    @app.command(name, cls=HydraCommand, add_help_option=False, help=text)
+    def command(ctx: typer.Context) -> None:
+        from llmtrain.config.app import main as run
+
+        raise typer.Exit(run(name, ctx.args, prog=ctx.command_path))
+
+
+for _name, _text in COMMANDS.items():
+    _add(_name, _text)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(version("llmtrain"))
+        raise typer.Exit()
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Train a language model the whole way: pretrain, sft, reward and ppo (or dpo). From YAML, resumable to the bit.
+
+    Begin with `llmtrain pipeline`: all steps on embedded data, in minutes on two CPU cores.
+    """
+
+
+@app.command()
+def resume(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run directory; `llmtrain runs` lists them.")],
+) -> None:
+    """Go on with a run that was interrupted, from its newest intact checkpoint, to the same bits."""
+    from llmtrain.config.app import JobFailed
+    from llmtrain.config.app import run as execute
+    from llmtrain.run.logs import plain
+
+    plain(run)
+    try:
+        execute(run)
+    except JobFailed as error:
+        raise typer.Exit(error.exit_code) from None
+
+
+@app.command()
+def runs(root: Annotated[Path, typer.Argument(metavar="ROOT", help="Where the runs are.")] = Path("runs")) -> None:
+    """Show what came from what, how it stands, its step and headline metric."""
+    from rich.console import Console
+
+    from llmtrain.run.listing import table
+
+    Console().print(table(root))
+
+
+def main() -> None:
+    """Run the command line; errors become one message and an exit code."""
+    tune()
+    try:
+        app()
+    except LlmtrainError as error:
+        print(f"llmtrain: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except Interrupted as error:
+        print(f"llmtrain: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def tune() -> None:
+    """Settings that only count before torch loads: a thread that waits gives its core away (performance, item 6)."""
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")

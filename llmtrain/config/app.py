@@ -1,0 +1,192 @@
+"""The only module that knows Hydra: a command line in, a run directory per job out."""
+
+import logging
+import os
+import re
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra import compose, initialize_config_dir
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from llmtrain.config import recipes, sweep
+from llmtrain.config.check import build, mapping
+from llmtrain.config.paths import CONF
+from llmtrain.config.schema import COMMANDS, Common
+from llmtrain.errors import ConfigError, Interrupted, LlmtrainError, UsageError
+from llmtrain.run import directory
+
+log = logging.getLogger("llmtrain")
+QUIET = ("--cfg", "-c", "--info", "-i", "--hydra-help", "--resolve", "--package", "-p")
+
+
+class JobFailed(Exception):
+    """A job that ended badly and has said so. Always picklable, whatever the job raised."""
+
+    def __init__(self, exit_code: int = 1):
+        super().__init__(exit_code)
+        self.exit_code = exit_code
+
+
+def main(command: str, args: list[str], prog: str) -> int:
+    """Run `command` with Hydra's command line; returns the exit code. Raises LlmtrainError for a wrong one."""
+    _register()
+    args = recipes.resolve(command, args)
+    multirun = bool({"-m", "--multirun"} & set(args))
+    looks = any(arg.split("=")[0] in QUIET for arg in args)
+    if not multirun and not looks:  # before Hydra makes a directory
+        _compose(command, [arg for arg in args if not arg.startswith("-") and not arg.startswith("hydra.")])
+    try:
+        with _process([prog, *args]):
+            hydra.main(config_path=str(CONF), config_name=command, version_base="1.3")(task)()
+    except JobFailed as error:
+        return error.exit_code
+    except (HydraException, OmegaConfBaseException, ValueError) as error:
+        raise ConfigError(explain(error)) from None
+    finally:
+        if multirun:
+            sweep.report(command)
+    return 0
+
+
+def compose_stage(command: str, recipe: str, overrides: dict[str, Any]) -> Any:
+    """The checked configuration of a stage: its recipe (a name, or a YAML file) under nested overrides.
+
+    Raises ConfigError that names the stage.
+    """
+    _register()
+    try:
+        return _compose(command, recipes.resolve(command, [f"conf={recipe}", *_flat(overrides)]))
+    except UsageError as error:
+        raise ConfigError(f"{command} (conf={recipe}):\n{error}") from None
+
+
+def _flat(overrides: dict[str, Any], at: str = "") -> Iterator[str]:
+    for key, value in overrides.items():
+        where = f"{at}.{key}" if at else key
+        if isinstance(value, dict):
+            yield from _flat(value, where)
+        else:
+            yield f"{where}={_literal(value)}"
+
+
+def _literal(value: Any) -> str:
+    """A value in Hydra's override grammar."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list):
+        return "[" + ",".join(map(_literal, value)) + "]"
+    if isinstance(value, str) and not re.fullmatch(r"[\w./:-]+", value):
+        return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
+    return str(value)
+
+
+def _compose(command: str, overrides: list[str]) -> Common:
+    """Compose outside a job and check. Raises ConfigError."""
+    try:
+        with initialize_config_dir(str(CONF), version_base="1.3"):
+            return build(_plain(compose(command, overrides)))
+    except (HydraException, OmegaConfBaseException, ValueError) as error:
+        raise ConfigError(explain(error)) from None
+
+
+def _plain(config: DictConfig) -> dict[str, Any]:
+    values = OmegaConf.to_container(config, resolve=True, throw_on_missing=False, enum_to_str=True)
+    assert isinstance(values, dict)
+    return {str(key): value for key, value in values.items() if key not in ("hydra", "conf")}
+
+
+def _register() -> None:
+    """Resolvers. The run id is fixed for one invocation: Hydra copies the resolver cache to every job of a sweep."""
+    OmegaConf.register_new_resolver("run_id", directory.new_id, use_cache=True, replace=True)
+    OmegaConf.register_new_resolver("slug", directory.slug, replace=True)
+
+
+@contextmanager
+def _process(argv: list[str]) -> Iterator[None]:
+    """Hydra reads sys.argv; with HYDRA_FULL_ERROR it lets errors reach us instead of printing them itself."""
+    before, flag = sys.argv, os.environ.get("HYDRA_FULL_ERROR")
+    sys.argv, os.environ["HYDRA_FULL_ERROR"] = argv, "1"
+    try:
+        yield
+    finally:
+        sys.argv = before
+        if flag is None:
+            os.environ.pop("HYDRA_FULL_ERROR", None)
+        else:
+            os.environ["HYDRA_FULL_ERROR"] = flag
+
+
+def task(config: DictConfig) -> float | None:
+    """One job, called by Hydra in whatever process its launcher chose; returns the headline metric."""
+    path = Path(HydraConfig.get().runtime.output_dir)
+    try:
+        typed = build(_plain(config))
+        directory.create(path, mapping(typed), argv=sys.argv)
+        return run(path)
+    except Interrupted:
+        raise
+    except LlmtrainError as error:
+        log.error("%s", error)
+        raise JobFailed(error.exit_code) from None
+
+
+def run(path: Path) -> float | None:
+    """Execute (or go on with) the run in `path`. What nobody expected becomes one line and a traceback file."""
+    from llmtrain.launch.processes import execute
+
+    try:
+        value = execute(path).get("value")
+    except (LlmtrainError, Interrupted):
+        raise
+    except Exception as error:
+        trace = path / "traceback.txt"
+        trace.write_text(traceback.format_exc(), encoding="utf-8")
+        log.error("%s: %s (a bug, or a machine in trouble; the traceback is in %s)", type(error).__name__, error, trace)
+        raise JobFailed(1) from None
+    return value if isinstance(value, float) else None
+
+
+def explain(error: Exception) -> str:
+    """A composition error in a few lines: what, where, and the nearest name."""
+    cause = error.__cause__ or error.__context__
+    text = str(error).split("Config search path:")[0].split("    full_key:")[0]
+    lines = [line for line in text.splitlines() if line.strip() and not line.startswith("To append to your config")]
+    if isinstance(cause, OmegaConfBaseException):
+        lines[1:] = [str(cause).splitlines()[0]]
+    unknown = re.search(r"Key '(\w+)' is not in struct|Could not override '([\w.]+)'", str(error) + str(cause or ""))
+    if unknown:
+        lines.append(_nearest(unknown[1] or unknown[2]))
+    missing = re.search(r"In 'conf/.*': Could not find 'conf/(\w+)/(.+)'", text)
+    if missing:
+        lines.append(f"a recipe changes a group with `- override /{missing[1]}: {missing[2]}`")
+    return "\n".join(line for line in lines if line)
+
+
+def _nearest(key: str) -> str:
+    import difflib
+
+    from llmtrain.config.usage import keys
+
+    known = {k.name for command in COMMANDS for k in keys(command)}
+    leaf = {name.split(".")[-1]: name for name in sorted(known, reverse=True)}
+    near = difflib.get_close_matches(key, known, n=1) or [
+        leaf[n] for n in difflib.get_close_matches(key.split(".")[-1], leaf, n=1)
+    ]
+    return f"there is no such key; did you mean {near[0]}?" if near else "there is no such key; --help lists them"
+
+
+def is_sweep() -> bool:
+    """Whether the running job is one of a sweep."""
+    return HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN

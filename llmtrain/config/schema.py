@@ -1,0 +1,368 @@
+"""The typed configuration: one plain dataclass per node. No torch, no Hydra in here.
+
+Every field is required: defaults live in conf/*.yaml alone, with a comment that tells meaning, unit and source.
+`number(low, high)` gives the closed range a value must lie in; config/check.py reports all faults at once.
+"""
+
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+from omegaconf import MISSING
+
+
+def number(low: float | None = None, high: float | None = None) -> Any:
+    """A required number within [low, high]; None leaves a side open."""
+    return field(default=MISSING, metadata={"low": low, "high": high})
+
+
+class Device(Enum):
+    auto = "auto"
+    cpu = "cpu"
+    cuda = "cuda"
+
+
+class Dtype(Enum):
+    auto = "auto"
+    float32 = "float32"
+    bfloat16 = "bfloat16"
+
+
+class Architecture(Enum):
+    llama = "llama"
+    gpt2 = "gpt2"
+
+
+class TokenizerName(Enum):
+    bpe = "bpe"
+    char = "char"
+    file = "file"
+
+
+class DataName(Enum):
+    microworld = "microworld"
+    files = "files"
+
+
+class OnBadRow(Enum):
+    fail = "fail"
+    skip = "skip"
+
+
+class ScheduleName(Enum):
+    cosine = "cosine"
+    linear = "linear"
+    constant = "constant"
+    wsd = "wsd"
+
+
+class KLName(Enum):
+    fixed = "fixed"
+    adaptive = "adaptive"
+
+
+class AdvantageName(Enum):
+    gae = "gae"
+
+
+class MissingEos(Enum):
+    replace = "replace"
+    subtract = "subtract"
+
+
+class Tie(Enum):
+    drop = "drop"
+    half = "half"
+
+
+class DPOLoss(Enum):
+    sigmoid = "sigmoid"
+    conservative = "conservative"
+    robust = "robust"
+    ipo = "ipo"
+    hinge = "hinge"
+
+
+class Annotator(Enum):
+    none = "none"
+    simulated = "simulated"
+
+
+class Improve(Enum):
+    ppo = "ppo"
+    dpo = "dpo"
+
+
+@dataclass
+class Run:
+    root: str = MISSING
+    name: str = MISSING
+
+
+@dataclass
+class Launch:
+    device: Device = MISSING
+    dtype: Dtype = MISSING
+    threads: int = number(0)
+    nproc_per_node: int = number(1)
+
+
+@dataclass
+class Log:
+    every: int = number(1)
+    progress: bool = MISSING
+    tensorboard: bool = MISSING
+    wandb: bool = MISSING
+
+
+@dataclass
+class Model:
+    name: Architecture = MISSING
+    layers: int = number(1)
+    width: int = number(1)
+    heads: int = number(1)
+    ffn_width: int = number(1)
+    context: int = number(2)
+    tie_embeddings: bool = MISSING
+    embedding_std: float = number(0)
+    init_std: float = number(0)
+    dropout: float = number(0, 1)
+
+
+@dataclass
+class Tokenizer:
+    name: TokenizerName = MISSING
+    vocab_size: int = number(0)
+    path: str | None = MISSING
+
+
+@dataclass
+class Data:
+    name: DataName = MISSING
+    path: list[str] = MISSING
+    split: str = MISSING
+    text_column: str | None = MISSING
+    rows: int | None = number(1)
+    eval_rows: int = number(1)
+    eval_fraction: float = number(0, 0.9)
+    max_length: int = number(2)
+    on_bad_row: OnBadRow = MISSING
+    world: int | None = number(0)
+    cache: str = MISSING
+
+
+@dataclass
+class Batch:
+    rows: int = number(1)
+    micro_tokens: int = number(1)
+
+
+@dataclass
+class Optimizer:
+    lr: float = number(0)
+    beta1: float = number(0, 1)
+    beta2: float = number(0, 1)
+    eps: float = number(0)
+    weight_decay: float = number(0)
+    clip_norm: float = number(0)
+
+
+@dataclass
+class Schedule:
+    name: ScheduleName = MISSING
+    warmup: float = number(0, 1)
+    final: float = number(0, 1)
+    decay: float = number(0, 1)
+
+
+@dataclass
+class Loop:
+    eval_every: int = number(1)
+    save_every: int = number(1)
+    keep_last: int = number(1)
+    keep_best: int = number(0)
+    max_skipped: int = number(0)
+
+
+@dataclass
+class Sampling:
+    max_new_tokens: int = number(1)
+    temperature: float = number(0)
+    batch_rows: int = number(1)
+
+
+@dataclass
+class KL:
+    name: KLName = MISSING
+    coef: float = number(0)
+    target: float = number(0)
+    horizon: float = number(1)
+    cap: float | None = number(0)
+
+
+@dataclass
+class Advantage:
+    name: AdvantageName = MISSING
+    gamma: float = number(0, 1)
+    lam: float = number(0, 1)
+    whiten: bool = MISSING
+
+
+@dataclass
+class Judge:
+    init: str = MISSING
+    require_probes: bool = MISSING
+    missing_eos: MissingEos = MISSING
+    missing_eos_score: float = MISSING
+    scale: float = number(0)
+    clip: float | None = number(0)
+
+
+@dataclass
+class Clipping:
+    ratio: float = number(0)
+    value: float | None = number(0)
+    value_coef: float = number(0)
+
+
+@dataclass
+class Stop:
+    metric: str | None = MISSING
+    threshold: float = MISSING
+    confidence: float = number(0.5, 0.9999)
+    patience: int = number(1)
+    min_steps: int = number(0)
+
+
+@dataclass
+class Common:
+    command: str = MISSING
+    seed: int = number(0)
+    run: Run = MISSING
+    launch: Launch = MISSING
+    log: Log = MISSING
+
+
+@dataclass
+class Training(Common):
+    """What every training stage has. One of max_steps and epochs is set; max_time ("90s", "2h") may end it sooner."""
+
+    data: Data = MISSING
+    optimizer: Optimizer = MISSING
+    schedule: Schedule = MISSING
+    loop: Loop = MISSING
+    batch: Batch = MISSING
+    max_steps: int | None = number(1)
+    epochs: float | None = number(0)
+    max_time: str | None = MISSING
+
+
+@dataclass
+class Pretrain(Training):
+    init: str | None = MISSING
+    model: Model = MISSING
+    tokenizer: Tokenizer = MISSING
+    sampling: Sampling = MISSING
+    doc_mask: bool = MISSING
+    sample_prompts: list[str] = MISSING
+
+
+@dataclass
+class SFT(Training):
+    init: str = MISSING
+    sampling: Sampling = MISSING
+
+
+@dataclass
+class Sample(Common):
+    init: str = MISSING
+    data: Data = MISSING
+    sampling: Sampling = MISSING
+    answers: int = number(1)
+    policies: list[str] = MISSING
+    foreign: int = number(0)
+    annotate: Annotator = MISSING
+    noise: float = number(0, 1)
+
+
+@dataclass
+class Reward(Training):
+    init: str = MISSING
+    tie: Tie = MISSING
+    normalise: bool = MISSING
+    probe_threshold: float = number(0, 1)
+
+
+@dataclass
+class PPO(Training):
+    init: str = MISSING
+    reference: str | None = MISSING
+    judge: Judge = MISSING
+    sampling: Sampling = MISSING
+    kl: KL = MISSING
+    advantage: Advantage = MISSING
+    clip: Clipping = MISSING
+    critic_lr: float = number(0)
+    ppo_epochs: int = number(1)
+    minibatches: int = number(1)
+    target_kl: float | None = number(0)
+    stop: Stop = MISSING
+
+
+@dataclass
+class DPO(Training):
+    init: str = MISSING
+    loss: DPOLoss = MISSING
+    beta: float = number(0)
+    label_smoothing: float = number(0, 0.5)
+    sampling: Sampling = MISSING
+    stop: Stop = MISSING
+
+
+@dataclass
+class Eval(Common):
+    init: str = MISSING
+    data: Data = MISSING
+    sampling: Sampling = MISSING
+    micro_tokens: int = number(1)
+
+
+@dataclass
+class Preview(Common):
+    """`llmtrain data`: what a stage will see."""
+
+    init: str | None = MISSING
+    stage: str = MISSING
+    data: Data = MISSING
+    tokenizer: Tokenizer = MISSING
+    show: int = number(1)
+
+
+@dataclass
+class Pipeline(Common):
+    """Every stage's own configuration is composed from `recipe` and the overrides under the stage's name."""
+
+    recipe: str = MISSING
+    rounds: int = number(1)
+    improve: Improve = MISSING
+    annotate: Annotator = MISSING
+    pretrain: dict[str, Any] = MISSING
+    sft: dict[str, Any] = MISSING
+    sample: dict[str, Any] = MISSING
+    reward: dict[str, Any] = MISSING
+    ppo: dict[str, Any] = MISSING
+    dpo: dict[str, Any] = MISSING
+    eval: dict[str, Any] = MISSING
+
+
+COMMANDS: dict[str, type[Common]] = {
+    "pretrain": Pretrain,
+    "sft": SFT,
+    "sample": Sample,
+    "reward": Reward,
+    "ppo": PPO,
+    "dpo": DPO,
+    "eval": Eval,
+    "data": Preview,
+    "pipeline": Pipeline,
+}

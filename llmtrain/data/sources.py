@@ -1,0 +1,210 @@
+"""Files, folders and hub data sets as validated records. Every fault is found here, before the first step."""
+
+import hashlib
+import logging
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from llmtrain.data import files, formats
+from llmtrain.data.formats import Record
+from llmtrain.data.records import Kind
+from llmtrain.data.validate import BadRow, shown
+from llmtrain.errors import DataError
+
+log = logging.getLogger(__name__)
+
+HUB = "hub:"
+SHOWN = 5  # skipped rows that are logged one by one
+
+
+@dataclass(frozen=True)
+class Source:
+    """Records that passed every check. `records` can be iterated again and again (Kind.text reads its files anew)."""
+
+    records: Collection[Record]
+    digest: str  # sha256 over the records: the same rows give the same digest, whatever file they stand in
+    description: str
+    skipped: dict[str, int] = field(default_factory=dict)  # reason -> rows
+
+    @property
+    def counts(self) -> dict[str, int]:
+        return {"records": len(self.records), "skipped": sum(self.skipped.values())}
+
+
+def gather(records: Iterable[Record], description: str) -> Source:
+    """A source from records made in memory."""
+    kept = tuple(records)
+    return Source(kept, _digest(kept), description)
+
+
+def read(
+    paths: list[str],
+    kind: Kind,
+    *,
+    split: str = "train",
+    text_column: str | None = None,
+    on_bad_row: str = "fail",
+    limit: int | None = None,
+) -> Source:
+    """Read, check and count every row.
+
+    paths: files (.txt .jsonl .json .csv .parquet; all but parquet also as .gz), folders, hub:org/name[@revision].
+    split: which split of a hub data set. text_column: the column that holds the text, for Kind.text only.
+    on_bad_row: "fail" stops at the first bad row with its place, "skip" leaves it out and counts it. A file that
+    cannot be read to its end is always an error. limit: at most so many records.
+    """
+    if not paths:
+        raise DataError("data.path is empty; give files, folders or hub:org/name")
+    if text_column is not None and kind is not Kind.text:
+        raise DataError(f"data.text_column={text_column} does nothing here: this stage reads {kind.value} rows")
+    if split != "train" and not any(path.startswith(HUB) for path in paths):
+        raise DataError(f"data.split={split} does nothing here: only hub data sets have splits, not {', '.join(paths)}")
+    request = _Request(paths, kind, split, text_column, on_bad_row == "skip", limit)
+    faults: Counter[str] = Counter()
+    records: Collection[Record]
+    if kind is Kind.text:
+        hasher, count = hashlib.sha256(), 0
+        for item in request.records(faults):
+            _feed(hasher, item)
+            count += 1
+        digest, records = hasher.hexdigest(), _Reread(request, count)
+    else:
+        records = tuple(request.records(faults))
+        digest = _digest(records)
+    if not records:
+        raise DataError(f"{', '.join(paths)}: no usable row for a stage that reads {kind.value}; {_tally(faults)}")
+    if faults:
+        log.warning("%s: %d rows skipped (%s)", ", ".join(paths), faults.total(), _tally(faults))
+    return Source(records, digest, ", ".join(paths), dict(faults))
+
+
+@dataclass(frozen=True)
+class _Request:
+    paths: list[str]
+    kind: Kind
+    split: str
+    text_column: str | None
+    skip: bool
+    limit: int | None
+
+    def records(self, faults: Counter[str] | None) -> Iterator[Record]:
+        """Records in order; skipped rows are counted in `faults` and logged, unless that is None."""
+        count = 0
+        for rows in self._files():
+            for item in self._parsed(rows, faults):
+                if self.limit is not None and count >= self.limit:
+                    return
+                yield item
+                count += 1
+
+    def _files(self) -> Iterator[files.Rows]:
+        for path in self.paths:
+            if path.startswith(HUB):
+                yield _hub_rows(path, self.split)
+            else:
+                yield from (files.rows(file) for file in files.expand(path))
+
+    def _parsed(self, rows: files.Rows, faults: Counter[str] | None) -> Iterator[Record]:
+        known = formats.candidates(self.kind, self.text_column)
+        form, unknown = None, None
+        for place, row in rows:
+            try:
+                mapping = _mapping(row)
+                form = form or formats.recognise(mapping, known)
+                if form is None:
+                    unknown = unknown or (place, mapping)
+                    raise BadRow("unrecognised columns", ", ".join(map(str, mapping))[:100])
+                item = formats.record(mapping, form, self.kind)
+            except BadRow as error:
+                if not self.skip:
+                    raise self._refusal(place, unknown, error) from None
+                _note(place, error, faults)
+            else:
+                yield item
+        if form is None and unknown:
+            raise self._refusal(unknown[0], unknown, BadRow("unrecognised columns"))
+
+    def _refusal(self, place: str, unknown: tuple[str, Mapping] | None, error: BadRow) -> DataError:
+        if not unknown:
+            return DataError(f"{place}: {error}. Mend the row, or set data.on_bad_row=skip to leave such rows out")
+        wanted = "; ".join(f"{' + '.join(f.needs)} ({f.name})" for f in formats.candidates(self.kind, self.text_column))
+        return DataError(
+            f"{place}: no known format for a stage that reads {self.kind.value}.\n"
+            f"  columns:   {', '.join(map(str, unknown[1]))[:200]}\n"
+            f"  first row: {shown(dict(unknown[1]), 300)}\n"
+            f"  wanted:    {wanted}"
+            + ("\n  or name the column that holds the text: data.text_column=NAME" if self.kind is Kind.text else "")
+        )
+
+
+class _Reread(Collection[Record]):
+    """Records that are read from their files at every pass; the first pass has counted and checked them."""
+
+    def __init__(self, request: _Request, count: int):
+        self.request, self.count = request, count
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __contains__(self, item: object) -> bool:
+        return any(item == other for other in self)
+
+    def __iter__(self) -> Iterator[Record]:
+        seen = 0
+        for item in self.request.records(None):
+            seen += 1
+            yield item
+        if seen != self.count:
+            paths = ", ".join(self.request.paths)
+            raise DataError(f"{paths}: changed while it was read: first {self.count}, now {seen} records; run again")
+
+
+def _note(place: str, error: BadRow, faults: Counter[str] | None) -> None:
+    if faults is None:
+        return
+    faults[error.reason] += 1
+    if faults.total() <= SHOWN:
+        log.warning("%s: %s; skipped", place, error)
+
+
+def _mapping(row: object) -> Mapping:
+    if isinstance(row, BadRow):
+        raise row
+    if not isinstance(row, Mapping):
+        raise BadRow("the row is not an object with named columns", shown(row, 80))
+    return row
+
+
+def _hub_rows(path: str, split: str) -> files.Rows:
+    """Rows of hub:org/name[@revision]. Data sets with loading scripts do not exist in datasets >= 4."""
+    import datasets  # seconds to import, and only hub data needs it
+
+    name, _, revision = path.removeprefix(HUB).partition("@")
+    try:
+        table = datasets.load_dataset(name, split=split, revision=revision or None)
+        for number, row in enumerate(table):
+            yield f"{path}:{split}[{number}]", row
+    except BadRow:
+        raise
+    except (OSError, ValueError, RuntimeError, EOFError) as error:
+        raise DataError(
+            f"{path}: split '{split}' cannot be read from the hub ({str(error)[:300]}). "
+            "Check the name, data.split and the network, or give a local file"
+        ) from error
+
+
+def _feed(hasher: "hashlib._Hash", item: Record) -> None:
+    line = repr(item).encode()
+    hasher.update(len(line).to_bytes(8, "big") + line)
+
+
+def _digest(records: Iterable[Record]) -> str:
+    hasher = hashlib.sha256()
+    for item in records:
+        _feed(hasher, item)
+    return hasher.hexdigest()
+
+
+def _tally(faults: Mapping[str, int]) -> str:
+    return "; ".join(f"{count} x {reason}" for reason, count in faults.items()) or "no rows at all"

@@ -1,0 +1,92 @@
+"""Which processes, device, number format and threads a run uses."""
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import nn
+
+from llmtrain.errors import ConfigError
+
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True)
+class Mesh:
+    """The processes of a run. With one process every method is the identity."""
+
+    rank: int
+    world: int
+    device: torch.device
+    dtype: torch.dtype
+
+    @property
+    def first(self) -> bool:
+        return self.rank == 0
+
+    def share(self, items: Sequence[Item]) -> Sequence[Item]:
+        """This process's part of `items`, every world-th one."""
+        return items[self.rank :: self.world]
+
+    def gather(self, mine: Sequence[Any]) -> list[Any]:
+        """The inverse of `share`: everybody's items in their first order."""
+        if self.world == 1:
+            return list(mine)
+        parts: list[Any] = [None] * self.world
+        dist.all_gather_object(parts, list(mine))
+        merged = [None] * sum(map(len, parts))
+        for rank, part in enumerate(parts):
+            merged[rank :: self.world] = part
+        return merged
+
+    def add_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
+        """Sum gradients over the processes. Losses are sums already divided by the global count, so this is all."""
+        if self.world == 1:
+            return
+        for parameter in parameters:
+            if parameter.requires_grad:
+                if parameter.grad is None:
+                    parameter.grad = torch.zeros_like(parameter)
+                dist.all_reduce(parameter.grad)
+
+    def sums(self, values: dict[str, float]) -> dict[str, float]:
+        """Sum named numbers over the processes; all must bring the same names."""
+        if self.world == 1:
+            return values
+        parts: list[Any] = [None] * self.world
+        dist.all_gather_object(parts, values)
+        return {name: sum(part.get(name, 0.0) for part in parts) for name in sorted(set().union(*parts))}
+
+    def any(self, flag: int | None) -> int | None:
+        """The first process's flag that is set: all stop when one is told to."""
+        if self.world == 1:
+            return flag
+        parts: list[Any] = [None] * self.world
+        dist.all_gather_object(parts, flag)
+        return next((part for part in parts if part is not None), None)
+
+
+def open_mesh(device: str, dtype: str, threads: int) -> Mesh:
+    """Join the processes that the launcher started (or stand alone) and set up the machine. Raises ConfigError."""
+    world, rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
+    kind = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+    if kind == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("launch.device=cuda: torch sees no GPU; use launch.device=cpu or auto")
+    local = int(os.environ.get("LOCAL_RANK", "0"))
+    where = torch.device(kind, local) if kind == "cuda" else torch.device("cpu")
+    if threads:
+        torch.set_num_threads(threads)
+    torch.set_flush_denormal(True)
+    if world > 1 and not dist.is_initialized():
+        dist.init_process_group("nccl" if kind == "cuda" else "gloo")
+    return Mesh(rank, world, where, _dtype(dtype, where))
+
+
+def _dtype(name: str, device: torch.device) -> torch.dtype:
+    """The compute format. auto is bfloat16 only where the hardware is fast at it; weights stay float32 everywhere."""
+    if name == "bfloat16" or (name == "auto" and device.type == "cuda" and torch.cuda.is_bf16_supported()):
+        return torch.bfloat16
+    return torch.float32

@@ -1,0 +1,70 @@
+"""Run the stage recorded in a run directory: in this process, or on several that torch's elastic agent starts."""
+
+import importlib
+import logging
+import os
+import sys
+import uuid
+from pathlib import Path
+from typing import Any
+
+from llmtrain.config.check import build
+from llmtrain.errors import Interrupted, LlmtrainError, TrainingError
+from llmtrain.run.directory import read_config, read_result
+
+log = logging.getLogger("llmtrain")
+
+
+def execute(path: Path) -> dict[str, Any]:
+    """Run (or go on with) the run in `path`; returns its result record.
+
+    With launch.nproc_per_node > 1 the processes are started here, read the same config.yaml and meet over loopback.
+    """
+    config = build(read_config(path))
+    count = config.launch.nproc_per_node
+    if count > 1 and "WORLD_SIZE" not in os.environ:
+        _elastic(path, count)
+        return read_result(path) or {}
+    return stage(config.command).run(config, path)
+
+
+def stage(command: str) -> Any:
+    """The module of a command; it has run(config, path) -> result."""
+    return importlib.import_module(f"llmtrain.stages.{command}")
+
+
+def _elastic(path: Path, count: int) -> None:
+    from torch.distributed.elastic.multiprocessing.api import SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // count)))
+    os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")  # torch.distributed has no authentication: stay on this machine
+    config = LaunchConfig(
+        min_nodes=1,
+        max_nodes=1,
+        nproc_per_node=count,
+        max_restarts=0,
+        run_id=uuid.uuid4().hex,
+        rdzv_backend="c10d",
+        rdzv_endpoint="localhost:0",
+    )
+    try:
+        elastic_launch(config, sys.executable)("-m", "llmtrain.launch.worker", str(path))
+    except SignalException as error:
+        raise Interrupted(error.sigval, f"processes stopped; go on with: llmtrain resume {path}") from None
+    except ChildFailedError as error:
+        rank, failure = error.get_first_failure()
+        raise TrainingError(
+            f"process {rank} of {count} failed (exit code {failure.exitcode}): {failure.message}"
+        ) from None
+
+
+def worker(path: Path) -> int:
+    """What each started process runs; returns its exit code."""
+    try:
+        execute(path)
+    except (LlmtrainError, Interrupted) as error:
+        log.error("%s", error)
+        return error.exit_code
+    return 0

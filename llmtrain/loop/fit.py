@@ -1,0 +1,222 @@
+"""THE loop: the only caller of backward() and optimizer.step() (through update.py).
+
+A step is one round of the learner. Logging, evaluation, saving and the stop test happen between rounds, so a checkpoint
+never holds half a rollout and `step` means the same in every stage.
+"""
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+from llmtrain.errors import CheckpointError, Interrupted, TrainingError
+from llmtrain.loop import state
+from llmtrain.loop.learner import Evaluation, Learner
+from llmtrain.loop.optimizer import set_lr
+from llmtrain.loop.progress import Meter
+from llmtrain.loop.state import pack, unpack
+from llmtrain.loop.stopping import TargetReached, numbers
+from llmtrain.loop.update import Totals, update
+from llmtrain.run.seeding import derive
+from llmtrain.run.session import Session, StopAsked
+
+log = logging.getLogger("llmtrain")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Limits and cadence of a run. Steps are rounds; seconds are of this process's life."""
+
+    max_steps: int
+    max_seconds: float | None
+    log_every: int
+    eval_every: int
+    save_every: int
+    clip_norm: float
+    max_skipped: int  # updates in a row with a non-finite gradient that are skipped before a rollback
+    seed: int
+    best: str  # the evaluated metric that ranks checkpoints
+    higher_is_better: bool
+    shown: tuple[str, ...]  # metrics of the progress bar
+    evaluate_first: bool = False
+    progress: bool = True
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended: finished (all steps) or stopped (before them), why, and its last evaluation."""
+
+    status: str
+    reason: str
+    step: int
+    values: dict[str, float]
+
+
+def fit(
+    learner: Learner,
+    optimizer: torch.optim.Optimizer,
+    schedule: Callable[[int], float],
+    session: Session,
+    plan: Plan,
+    stop: TargetReached | None = None,
+) -> Outcome:
+    """Train until the steps or the time are used up, the target is reached, or the learner says it is finished.
+
+    schedule(step) is the factor on each learning rate for the 0-based step it is used for. Raises Interrupted after
+    saving when a signal came, TrainingError when the numbers stay non-finite.
+    """
+    loop = _Fit(learner, optimizer, schedule, session, plan, stop)
+    try:
+        return loop.run()
+    except StopAsked as asked:  # between two rounds, or in a rollout or an evaluation, which change no weight
+        loop.save()
+        raise Interrupted(asked.signal, f"saved step {loop.step}; go on with: {session.resume_command}") from None
+
+
+@dataclass
+class _Fit:
+    learner: Learner
+    optimizer: torch.optim.Optimizer
+    schedule: Callable[[int], float]
+    session: Session
+    plan: Plan
+    stop: TargetReached | None
+
+    def __post_init__(self) -> None:
+        self.step, self.skipped, self.rolled_back = 0, 0, False
+        self.reason: str | None = None
+        self.out_of_time = False
+        self.values: Evaluation = {}
+        self.evaluated_at = self.saved_at = -1
+        self.latest: dict[str, float] = {}
+        self.started = time.monotonic()
+
+    def run(self) -> Outcome:
+        if self.session.checkpoint:
+            self._resume()
+        start = self.step
+        if self.plan.evaluate_first and self.step == 0:
+            self._evaluate()
+        with Meter(self.session.title, self.plan.max_steps, start, enabled=self.plan.progress) as meter:
+            while self.reason is None and not self.out_of_time and self.step < self.plan.max_steps:
+                self.session.poll()
+                totals, seconds = self._round()
+                self._log(totals, seconds)
+                self._show(meter, totals.tokens / seconds, start)
+                self._between()
+        self._evaluate()
+        self.save()
+        late = f"max_time of {self.plan.max_seconds} s used up" if self.out_of_time else None
+        reason = self.reason or late
+        status = "stopped" if reason else "finished"
+        return Outcome(status, reason or f"all {self.plan.max_steps} steps done", self.step, numbers(self.values))
+
+    def _resume(self) -> None:
+        checkpoint = self.session.checkpoint
+        saved = state.restore(self.learner, self.optimizer, checkpoint)
+        self.step, self.skipped, self.rolled_back = checkpoint.step, saved["skipped"], saved["rolled_back"]
+        self.reason = saved["reason"]
+        if self.stop:
+            self.stop.hits = saved["hits"]
+        self.saved_at = self.step
+        if saved["values"] is not None:
+            self.values, self.evaluated_at = unpack(saved["values"]), self.step
+        log.info("resumed at step %d from %s", self.step, checkpoint.path)
+
+    def _round(self) -> tuple[Totals, float]:
+        """One step: its updates, with this step's learning rate and randomness."""
+        began, totals = time.monotonic(), Totals()
+        set_lr(self.optimizer, self.schedule(self.step))
+        self.learner.trained.train()
+        torch.manual_seed(derive(self.plan.seed, self.step, "dropout"))
+        for window in self.learner.round(self.step):
+            update(self.learner, self.optimizer, window, self.plan.clip_norm, self.session.mesh, totals)
+        self.learner.trained.eval()
+        self.step += 1
+        self._guard(totals.skipped)
+        return totals, time.monotonic() - began
+
+    def _guard(self, skipped: int) -> None:
+        """After too many skipped updates in a row take the last checkpoint's weights back, once; then give up."""
+        self.skipped = self.skipped + skipped if skipped else 0
+        if skipped:
+            log.warning("step %d: the gradient is not finite; update skipped, weights unchanged", self.step)
+        if self.skipped <= self.plan.max_skipped:
+            return
+        place = f"step {self.step}: {self.skipped} updates in a row had a gradient that is not finite"
+        checkpoint = None if self.rolled_back else self.session.checkpoints.newest()
+        if checkpoint is None:
+            raise TrainingError(f"{place}; lower optimizer.lr, or look at the data of these steps")
+        log.warning("%s; took back the weights of step %d", place, checkpoint.step)
+        state.restore(self.learner, self.optimizer, checkpoint)
+        self.skipped, self.rolled_back = 0, True
+
+    def _log(self, totals: Totals, seconds: float) -> None:
+        """The numbers of this step alone: what a resumed run logs equals what an uninterrupted one does."""
+        sums, counts = self.session.mesh.sums(totals.sums), self.session.mesh.sums(totals.counts)
+        self.latest = {
+            **{f"train/{name}": sums[name] / counts[name] for name in sums if counts[name]},
+            **self.learner.metrics(),
+            "train/lr": self.optimizer.param_groups[0]["lr"],
+            "train/grad_norm": totals.grad_norm,
+            "train/skipped": totals.skipped,
+            "train/tokens": totals.tokens,
+            "time/step_seconds": seconds,
+            "time/tokens_per_second": totals.tokens / seconds,
+        }
+        if self.step % self.plan.log_every == 0 or self.step == self.plan.max_steps:
+            self.session.log(self.step, self.latest)
+
+    def _show(self, meter: Meter, speed: float, start: int) -> None:
+        known = {**self.latest, **numbers(self.values)}
+        shown = {name.split("/")[-1]: known[name] for name in self.plan.shown if name in known}
+        left = (time.monotonic() - self.started) / (self.step - start) * (self.plan.max_steps - self.step)
+        meter.show(self.step, {**shown, "tok/s": speed}, left)
+
+    def _between(self) -> None:
+        """Evaluate, test for the end, save; sets the reason to stop."""
+        saves = self.step % self.plan.save_every == 0
+        self.reason = self.learner.finished()
+        if saves or self.step % self.plan.eval_every == 0:
+            self._evaluate()
+            if self.stop:
+                self.reason = self.stop.observe(self.step, self.values) or self.reason
+        if saves:
+            self.save()
+        limit = self.plan.max_seconds
+        self.out_of_time = limit is not None and time.monotonic() - self.started >= limit
+
+    def _evaluate(self) -> None:
+        if self.evaluated_at == self.step:
+            return
+        began = time.monotonic()
+        self.learner.trained.eval()
+        with torch.no_grad():
+            self.values = self.learner.evaluate(self.step)
+        self.evaluated_at = self.step
+        self.session.log(self.step, {**numbers(self.values), "time/eval_seconds": time.monotonic() - began})
+
+    def save(self) -> None:
+        """Commit this step. A full disk costs a checkpoint on the way, never the run; at the end it is an error."""
+        if self.saved_at == self.step:
+            return
+        fresh = numbers(self.values) if self.evaluated_at == self.step else {}
+        saved = {
+            "learner": self.learner.state_dict(),
+            "skipped": self.skipped,
+            "rolled_back": self.rolled_back,
+            "hits": self.stop.hits if self.stop else 0,
+            "reason": self.reason,
+            "values": pack(self.values) if self.evaluated_at == self.step else None,
+        }
+        tensors = state.tensors(self.learner, self.optimizer)
+        try:
+            self.session.save(self.step, self.learner.save, tensors, saved, fresh.get(self.plan.best))
+        except CheckpointError:
+            if self.reason or self.step == self.plan.max_steps or self.session.stop.requested:
+                raise
+            log.exception("step %d could not be saved; training goes on", self.step)
+            return
+        self.saved_at = self.step

@@ -1,0 +1,63 @@
+"""What a person sees while a run goes on: a bar on a terminal, a line every few seconds elsewhere."""
+
+import logging
+import sys
+import time
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+log = logging.getLogger("llmtrain")
+LINE_EVERY = 10.0  # seconds between lines where there is no terminal
+
+
+class Meter:
+    """Progress of `total` steps. Use as a context manager; `show` is cheap and may be called at every step."""
+
+    def __init__(self, title: str, total: int, start: int, *, enabled: bool):
+        self.title, self.total = title, total
+        self._last = 0.0
+        self._bar: Progress | None = None
+        self._task: Any = None
+        if enabled and sys.stderr.isatty():
+            self._bar = Progress(
+                TextColumn("[bold]{task.description}"),
+                BarColumn(bar_width=20),
+                MofNCompleteColumn(),
+                TimeElapsedColumn(),
+                TextColumn("<"),
+                TimeRemainingColumn(),
+                TextColumn("{task.fields[numbers]}"),
+                console=Console(stderr=True),
+                refresh_per_second=4,
+            )
+            self._task = self._bar.add_task(title, total=total, completed=start, numbers="")
+        self._enabled = enabled
+
+    def __enter__(self) -> "Meter":
+        if self._bar:
+            self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar:
+            self._bar.stop()
+
+    def show(self, step: int, numbers: dict[str, float], seconds_left: float) -> None:
+        """numbers: what to print, name -> value, in order."""
+        text = "  ".join(f"{name} {_short(value)}" for name, value in numbers.items())
+        if self._bar:
+            self._bar.update(self._task, completed=step, numbers=text)
+            return
+        now = time.monotonic()
+        if self._enabled and (now - self._last >= LINE_EVERY or step == self.total):
+            self._last = now
+            left = time.strftime("%H:%M:%S", time.gmtime(max(0.0, seconds_left)))
+            log.info("%s %d/%d  %s  left %s", self.title, step, self.total, text, left)
+
+
+def _short(value: float) -> str:
+    if value != value:
+        return "nan"
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"

@@ -1,0 +1,219 @@
+"""Causal language models through transformers: build, load, save, and the one function that scores tokens.
+
+Letters: N tokens of a packed row, M targets, V vocabulary, d width.
+"""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    GenerationConfig,
+    GPT2Config,
+    LlamaConfig,
+    PretrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from llmtrain.data.pack import Packed, Targets, pack
+from llmtrain.errors import InitError
+from llmtrain.models.attention import PACKED, blocks
+from llmtrain.objectives.logprobs import token_logprobs
+
+SELF_TEST_TOLERANCE = 1e-3
+RESIDUAL = ("o_proj.weight", "down_proj.weight", "c_proj.weight")  # what writes into the residual stream
+
+
+def build(
+    architecture: str,
+    *,
+    vocab_size: int,
+    layers: int,
+    width: int,
+    heads: int,
+    ffn_width: int,
+    context: int,
+    tie_embeddings: bool,
+    embedding_std: float,
+    init_std: float,
+    dropout: float,
+    eos_id: int,
+    pad_id: int | None,
+    seed: int,
+) -> PreTrainedModel:
+    """A model with random weights, a pure function of its arguments.
+
+    embedding_std: of token (and position) embeddings. init_std: of linear layers; 0 gives 0.8/sqrt(fan in). Layers that
+    write into the residual stream are divided by sqrt(2 * layers) (GPT-2).
+    """
+    ids = {"bos_token_id": None, "eos_token_id": eos_id, "pad_token_id": pad_id}
+    if architecture == "llama":
+        config: PretrainedConfig = LlamaConfig(
+            vocab_size=vocab_size,
+            hidden_size=width,
+            intermediate_size=ffn_width,
+            num_hidden_layers=layers,
+            num_attention_heads=heads,
+            max_position_embeddings=context,
+            tie_word_embeddings=tie_embeddings,
+            attention_dropout=dropout,
+            rms_norm_eps=1e-6,
+            **ids,
+        )
+    else:
+        config = GPT2Config(
+            vocab_size=vocab_size,
+            n_embd=width,
+            n_inner=ffn_width,
+            n_layer=layers,
+            n_head=heads,
+            n_positions=context,
+            tie_word_embeddings=tie_embeddings,
+            resid_pdrop=dropout,
+            embd_pdrop=dropout,
+            attn_pdrop=dropout,
+            **ids,
+        )
+    with torch.random.fork_rng(devices=[]):  # transformers draws weights that initialise() replaces
+        model = AutoModelForCausalLM.from_config(config, attn_implementation=PACKED, dtype=torch.float32)
+    initialise(model, layers, embedding_std, init_std, seed)
+    return prepare(model, torch.device("cpu"), torch.float32)
+
+
+@torch.no_grad()
+def initialise(model: PreTrainedModel, layers: int, embedding_std: float, init_std: float, seed: int) -> None:
+    """Draw every matrix from a generator of its own; norms stay 1, biases 0."""
+    generator = torch.Generator().manual_seed(seed)
+    embeddings = {id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding)}
+    for name, parameter in model.named_parameters():
+        if parameter.dim() < 2:
+            parameter.fill_(0.0 if name.endswith("bias") else 1.0)
+            continue
+        conv1d = "c_attn" in name or "c_proj" in name or "c_fc" in name  # GPT-2 stores these transposed
+        fan_in = parameter.shape[0] if conv1d else parameter.shape[1]
+        std = embedding_std if id(parameter) in embeddings else init_std or 0.8 / math.sqrt(fan_in)
+        if name.endswith(RESIDUAL):
+            std /= math.sqrt(2 * layers)
+        parameter.normal_(0.0, std, generator=generator)
+
+
+def read_config(path: Path) -> PretrainedConfig:
+    """config.json of a local directory, without code from it. Raises InitError."""
+    try:
+        raw = json.loads((path / "config.json").read_text(encoding="utf-8"))
+        if "auto_map" in raw:
+            raise InitError(f"{path}: its config.json wants to run its own code (auto_map); this program never does")
+        return AutoConfig.from_pretrained(path, local_files_only=True)
+    except (OSError, ValueError) as error:
+        raise InitError(f"{path}: not a model directory that transformers can read ({error})") from None
+
+
+def without_dropout(config: PretrainedConfig, dropout: float) -> PretrainedConfig:
+    """Set every dropout field BEFORE the model is built: functional dropout survives a later walk (correctness C4)."""
+    for name, value in config.to_dict().items():
+        if isinstance(value, int | float) and not isinstance(value, bool) and ("drop" in name):
+            setattr(config, name, dropout if value or dropout else value)
+    return config
+
+
+def check_tokenizer(path: Path, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Raises InitError when the tokenizer has ids that the model at `path` does not know. Reads config.json alone."""
+    known = read_config(path).get_text_config().vocab_size
+    if len(tokenizer) > known:
+        raise InitError(
+            f"{path}: the tokenizer has {len(tokenizer)} tokens, the model knows {known}; they do not belong together"
+        )
+
+
+def load(
+    path: Path, *, device: torch.device, dtype: torch.dtype = torch.float32, dropout: float = 0.0
+) -> PreTrainedModel:
+    """A model from a local Hugging Face directory, safetensors only, weights in float32, attention packed.
+
+    dtype: what matrices are multiplied in; anything but float32 runs under autocast. Raises InitError.
+    """
+    config = without_dropout(read_config(path), dropout)
+    try:
+        model = AutoModelForCausalLM.from_pretrained(
+            path,
+            config=config,
+            dtype=torch.float32,
+            attn_implementation=PACKED,
+            use_safetensors=True,
+            local_files_only=True,
+        )
+    except (OSError, ValueError) as error:
+        raise InitError(f"{path}: cannot be loaded as a causal language model ({error})") from None
+    model = prepare(model, device, dtype)
+    self_test(model)
+    return model
+
+
+def prepare(model: PreTrainedModel, device: torch.device, dtype: torch.dtype) -> PreTrainedModel:
+    """Put the model on its device and remember the format its matrices are multiplied in."""
+    model.llmtrain_dtype = dtype
+    return model.to(device).eval()
+
+
+@torch.no_grad()
+def self_test(model: PreTrainedModel) -> None:
+    """Raises InitError for an architecture whose packed sequences do not equal the same alone (correctness A6)."""
+    vocab = model.config.get_text_config().vocab_size
+    first, second = [i % vocab for i in (3, 1, 4)], [i % vocab for i in (1, 5, 9, 2)]
+    device = model.device
+    alone = hidden(model, pack([second]).to(device))
+    packed = hidden(model, pack([first, second]).to(device))[len(first) :]
+    scale = float(alone.abs().max()) or 1.0
+    tolerance = SELF_TEST_TOLERANCE if model.dtype == torch.float32 else 0.05
+    if float((alone - packed).abs().max()) > tolerance * scale:
+        raise InitError(
+            f"{type(model).__name__} computes other numbers for a packed sequence than for the same alone; this "
+            "architecture is not supported"
+        )
+
+
+def hidden(model: PreTrainedModel, packed: Packed) -> Tensor:
+    """[N, d] last hidden states behind the final norm, each sequence on its own."""
+    with torch.autocast(packed.ids.device.type, torch.bfloat16, enabled=_halved(model)):
+        out = model.base_model(
+            input_ids=packed.ids[None],
+            position_ids=packed.positions[None],
+            use_cache=False,
+            llmtrain_blocks=blocks(packed.bounds),
+        )
+    return out.last_hidden_state[0]
+
+
+def _halved(model: PreTrainedModel) -> bool:
+    return model.llmtrain_dtype == torch.bfloat16
+
+
+def logits_at(model: PreTrainedModel, states: Tensor, at: Tensor) -> Tensor:
+    """[M, V] float32 logits at the slots `at` [M]; none is computed where no loss needs it."""
+    with torch.autocast(states.device.type, torch.bfloat16, enabled=_halved(model)):
+        return model.get_output_embeddings()(states.index_select(0, at)).float()
+
+
+def logprobs(model: PreTrainedModel, packed: Packed, targets: Targets, temperature: float = 1.0) -> Tensor:
+    """[M] log-probabilities of the targets. Rollout, reference, training, DPO and evaluation all call this."""
+    return token_logprobs(logits_at(model, hidden(model, packed), targets.at), targets.ids, temperature)
+
+
+def save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, path: Path) -> None:
+    """A plain Hugging Face directory: nothing of this program is needed to load it."""
+    eos, pad = tokenizer.eos_token_id, tokenizer.pad_token_id
+    model.generation_config = GenerationConfig(eos_token_id=eos, pad_token_id=pad)
+    model.save_pretrained(path)
+    tokenizer.save_pretrained(path)
+
+
+def load_weights(model: nn.Module, path: Path) -> None:
+    """Take the weights of a directory that `save` wrote, in place."""
+    other: Any = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32, local_files_only=True)
+    model.load_state_dict(other.state_dict())

@@ -1,0 +1,100 @@
+"""A causal backbone with a scalar head: reward model and critic.
+
+Letters: N tokens of a packed row, S sequences, d width. score = head(hidden) + bias; the gain is folded into the head.
+Saved as a plain Hugging Face sequence-classification directory with one label; the bias stands in config.json.
+"""
+
+import math
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from transformers import (
+    AutoModelForSequenceClassification,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from llmtrain.data.pack import Packed
+from llmtrain.errors import InitError
+from llmtrain.models import causal
+from llmtrain.models.attention import PACKED
+
+BIAS = "llmtrain_score_bias"
+
+
+class ScalarModel(nn.Module):
+    """A number at every token; the score of a sequence is the one at its last token."""
+
+    bias: Tensor
+
+    def __init__(self, model: PreTrainedModel, bias: float = 0.0):
+        super().__init__()
+        self.model = model
+        self.register_buffer("bias", torch.tensor(bias))
+
+    def forward(self, packed: Packed) -> Tensor:
+        """[N] float32 value at each token, of the sequence up to it."""
+        return self._head(causal.hidden(self.model, packed))
+
+    def scores(self, packed: Packed) -> Tensor:
+        """[S] float32 score at the last token of each sequence, from its stored length (correctness B2)."""
+        return self._head(causal.hidden(self.model, packed).index_select(0, packed.last))
+
+    def _head(self, states: Tensor) -> Tensor:
+        return self.model.score(states.float()).squeeze(-1) + self.bias
+
+    @torch.no_grad()
+    def normalise(self, mean: float) -> None:
+        """Shift the scores so that those whose mean was `mean` get mean 0 (correctness B6)."""
+        self.bias -= mean
+
+
+def from_causal(model: PreTrainedModel, *, seed: int) -> ScalarModel:
+    """The backbone of a causal model with a fresh head, N(0, 1/sqrt(d+1)) (correctness B1)."""
+    config = model.config.__class__.from_dict(model.config.to_dict() | {"num_labels": 1})
+    with torch.random.fork_rng(devices=[]):
+        scorer = AutoModelForSequenceClassification.from_config(config, attn_implementation=PACKED, dtype=torch.float32)
+    scorer.base_model.load_state_dict(model.base_model.state_dict())
+    width = scorer.score.in_features
+    with torch.no_grad():
+        scorer.score.weight.normal_(0.0, 1 / math.sqrt(width + 1), generator=torch.Generator().manual_seed(seed))
+    return ScalarModel(causal.prepare(scorer, model.device, model.llmtrain_dtype))
+
+
+def load(path: Path, *, device: torch.device, dtype: torch.dtype = torch.float32) -> ScalarModel:
+    """A reward model from the directory that `save` wrote. Raises InitError."""
+    config = causal.without_dropout(causal.read_config(path), 0.0)
+    if config.num_labels != 1 or not any("SequenceClassification" in name for name in config.architectures or ()):
+        raise InitError(
+            f"{path}: not a reward model (architectures {config.architectures}); give a run of `llmtrain reward`"
+        )
+    try:
+        model = AutoModelForSequenceClassification.from_pretrained(
+            path,
+            config=config,
+            dtype=torch.float32,
+            attn_implementation=PACKED,
+            use_safetensors=True,
+            local_files_only=True,
+        )
+    except (OSError, ValueError) as error:
+        raise InitError(f"{path}: cannot be loaded as a reward model ({error})") from None
+    return ScalarModel(causal.prepare(model, device, dtype), _bias(config)).to(device)
+
+
+def _bias(config) -> float:
+    return float(config.to_dict().get(BIAS, 0.0))
+
+
+def save(model: ScalarModel, tokenizer: PreTrainedTokenizerBase, path: Path) -> None:
+    """A plain Hugging Face directory: its logits plus `llmtrain_score_bias` of config.json are our scores."""
+    setattr(model.model.config, BIAS, float(model.bias))
+    model.model.save_pretrained(path)
+    tokenizer.save_pretrained(path)
+
+
+def load_weights(model: ScalarModel, path: Path) -> None:
+    """Take the weights and the bias of a directory that `save` wrote, in place."""
+    other = load(path, device=torch.device("cpu"))
+    model.load_state_dict(other.state_dict())

@@ -1,0 +1,149 @@
+"""`llmtrain runs`: the tree of runs, what came from what."""
+
+import os
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+from rich.text import Text
+
+from llmtrain.errors import RunError
+from llmtrain.run import directory, lineage, metrics
+
+COLORS = {"finished": "green", "stopped": "green", "running": "cyan", "failed": "red", "died": "red"}
+OTHER_COLOR = "yellow"
+REASON = 60  # characters of why a run failed
+SKIPPED = ("checkpoints", "samples", "tensorboard", ".hydra")
+
+
+@dataclass
+class Entry:
+    """A run and the runs that started from it."""
+
+    path: Path
+    label: str
+    state: str
+    step: str
+    headline: str
+    created: float | None
+    others: list[str] = field(default_factory=list)  # parents beside the one it hangs under
+    children: list["Entry"] = field(default_factory=list)
+
+
+def table(root: str | Path) -> Table:
+    """The runs under `root` as a rich table: children under the run they started from, oldest first."""
+    view = Table(title=f"runs in {root}", title_justify="left")
+    for column in ("run", "state", "step", "result", "age", "also from"):
+        view.add_column(column, justify="right" if column in ("step", "age") else "left", no_wrap=column == "run")
+    for entry in forest(Path(root)):
+        _add(view, entry, "")
+    return view
+
+
+def forest(root: Path) -> list[Entry]:
+    """The runs without a parent under `root`, each with its descendants."""
+    root = root.resolve()
+    entries = {path: _entry(path, root) for path in _runs(root)}
+    tops = []
+    for path, entry in entries.items():
+        above = _parents(path, entries)
+        if above:
+            entries[above[0]].children.append(entry)
+            entry.others = [entries[p].label for p in above[1:]]
+        else:
+            tops.append(entry)
+    return tops
+
+
+def _runs(root: Path) -> list[Path]:
+    """Directories with a config.yaml, by id; links are not followed."""
+    found = []
+    for folder, inside, files in os.walk(root):
+        inside[:] = [name for name in inside if name not in SKIPPED]
+        if directory.CONFIG in files:
+            found.append(Path(folder))
+    return sorted(found, key=lambda path: (directory.run_id(path), len(path.parts), _created(path) or 0, path))
+
+
+def _parents(path: Path, entries: dict[Path, Entry]) -> list[Path]:
+    """The runs that this one started from, the one of `init` first; a stage of a pipeline hangs at least under it."""
+    try:
+        recorded = lineage.parents(path)
+    except RunError:
+        recorded = {}
+    above: list[Path] = []
+    for role in sorted(recorded, key=lambda role: role != "init"):
+        run = next((folder for folder in recorded[role].parents if folder in entries), None)
+        if run and run != path and run not in above and path not in _ancestors(run, entries):
+            above.append(run)
+    if not above and path.parent in entries:
+        above.append(path.parent)
+    return above
+
+
+def _ancestors(run: Path, entries: dict[Path, Entry]) -> set[Path]:
+    """Everything that hangs over `run` already; a forged record must not close a circle."""
+    over: set[Path] = set()
+    holders = {child.path: path for path, entry in entries.items() for child in entry.children}
+    while run in holders:
+        run = holders[run]
+        over.add(run)
+    return over
+
+
+def _entry(path: Path, root: Path) -> Entry:
+    state = directory.state(path)
+    result: dict[str, Any] = {}
+    if state not in ("running", "died"):
+        result = directory.read_result(path) or {}
+    step = result.get("step", _last_step(path))
+    return Entry(path, str(path.relative_to(root)), state, str(step), _headline(result), _created(path))
+
+
+def _headline(result: dict[str, Any]) -> str:
+    if result.get("status") in ("failed", "interrupted"):
+        return str(result.get("reason", ""))[:REASON]
+    name = result.get("headline")
+    value = result.get("value", (result.get("metrics") or {}).get(name))
+    return f"{name} {value:.4g}" if isinstance(value, int | float) else ""
+
+
+def _last_step(path: Path) -> int:
+    rows = metrics.read(path / "metrics.jsonl")
+    return rows[-1]["step"] if rows else 0
+
+
+def _created(path: Path) -> float | None:
+    try:
+        created = lineage.read(path).get("created")
+    except RunError:
+        return None
+    return created if isinstance(created, int | float) else None
+
+
+def _age(created: float | None) -> str:
+    if created is None:
+        return "?"
+    seconds = max(0.0, time.time() - created)
+    for unit, size in (("d", 86400), ("h", 3600), ("m", 60)):
+        if seconds >= size:
+            return f"{seconds / size:.0f}{unit}"
+    return f"{seconds:.0f}s"
+
+
+def _add(view: Table, entry: Entry, indent: str) -> None:
+    cells = [
+        indent + entry.label,
+        entry.state,
+        entry.step,
+        entry.headline,
+        _age(entry.created),
+        ", ".join(entry.others),
+    ]
+    safe = [Text("".join(c if c.isprintable() else "?" for c in cell)) for cell in cells]
+    safe[1].stylize(COLORS.get(entry.state, OTHER_COLOR))
+    view.add_row(*safe)
+    for child in entry.children:
+        _add(view, child, f"{indent}  " if indent else "└ ")

@@ -1,0 +1,91 @@
+"""metrics.jsonl: one JSON object a line, {"step": n, "train/loss": .., "time/..": ..}; the one truth for plots.
+
+Only keys that start with `time/` depend on the machine: the rest of a resumed run's file equals an uninterrupted one's.
+"""
+
+import json
+import logging
+import os
+from pathlib import Path
+from typing import Any
+
+from llmtrain.errors import RunError
+from llmtrain.run import durable
+from llmtrain.run.directory import finite
+from llmtrain.run.trackers import Tracker, open_trackers
+
+log = logging.getLogger("llmtrain")
+
+
+class Metrics:
+    """Appends to `path`, whole lines only.
+
+    resume_step: the step that the run goes on from; what was logged after it is dropped, because it will be logged
+    again. 0 and None begin anew. trackers: names of run/trackers.py. Raises RunError, ConfigError.
+    """
+
+    def __init__(self, path: Path, resume_step: int | None, trackers: tuple[str, ...] = ()):
+        self.path = path
+        try:
+            _keep(path, resume_step or 0)
+            self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
+        except OSError as error:
+            raise RunError(f"{path}: cannot be written ({error.strerror})") from error
+        self._trackers: list[Tracker] = open_trackers(trackers, path.parent, resume_step or 0)
+
+    def log(self, step: int, values: dict[str, float]) -> None:
+        """Append one line; numbers that are not finite become null. A full disk costs the line, not the run."""
+        row = finite({"step": step, **{name: float(value) for name, value in values.items()}})
+        line = (json.dumps(row, allow_nan=False) + "\n").encode()
+        end = os.fstat(self._file).st_size
+        try:
+            if os.write(self._file, line) < len(line):
+                raise OSError("the disk is full")
+        except OSError as error:
+            os.ftruncate(self._file, end)  # no half line, so that the next one starts well
+            log.warning("%s: step %d could not be logged (%s)", self.path, step, error)
+        for tracker in list(self._trackers):
+            self._track(tracker, step, {name: value for name, value in row.items() if value is not None})
+
+    def sync(self) -> None:
+        """Put the lines on the disk; called before a checkpoint that they lead up to is committed."""
+        os.fsync(self._file)
+
+    def close(self) -> None:
+        os.close(self._file)
+        for tracker in self._trackers:
+            tracker.close()
+
+    def _track(self, tracker: Tracker, step: int, values: dict[str, Any]) -> None:
+        try:
+            tracker.log(step, {name: value for name, value in values.items() if name != "step"})
+        except Exception:  # a service out of reach must not end a training run
+            log.exception("%s failed and is off from here on; metrics.jsonl goes on", type(tracker).__name__)
+            self._trackers.remove(tracker)
+
+
+def read(path: Path) -> list[dict[str, Any]]:
+    """The rows of a metrics.jsonl; a half line at the end (a run that is writing, or died so) is left out."""
+    try:
+        lines = path.read_bytes().split(b"\n")
+    except FileNotFoundError:
+        return []
+    return [row for row in map(_parse, lines) if row is not None]
+
+
+def _parse(line: bytes) -> dict[str, Any] | None:
+    try:
+        row = json.loads(line)
+    except ValueError:
+        return None
+    return row if isinstance(row, dict) and isinstance(row.get("step"), int) else None
+
+
+def _keep(path: Path, step: int) -> None:
+    """Rewrite the file with the lines up to `step`, unless that is all there is."""
+    if not path.exists():
+        return
+    rows = [row for row in read(path) if step > 0 and row["step"] <= step]
+    text = "".join(json.dumps(row) + "\n" for row in rows)
+    if text.encode() != path.read_bytes():
+        durable.write_text(path, text)

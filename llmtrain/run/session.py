@@ -1,0 +1,125 @@
+"""One process's hold on a run directory: lock, signals, metrics, checkpoints, and the record of how it ended."""
+
+import json
+import logging
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from llmtrain.errors import Interrupted, UsageError
+from llmtrain.launch.mesh import Mesh
+from llmtrain.run import directory
+from llmtrain.run.checkpoints import Checkpoint, Checkpoints
+from llmtrain.run.lock import hold
+from llmtrain.run.metrics import Metrics
+from llmtrain.run.signals import StopSignal
+
+log = logging.getLogger("llmtrain")
+
+
+class StopAsked(Exception):
+    """A signal asked this run to stop; the loop saves and turns it into Interrupted."""
+
+    def __init__(self, signal: int):
+        super().__init__(f"signal {signal}")
+        self.signal = signal
+
+
+class Session:
+    """A run directory while it is worked in. Use as a context manager.
+
+    checkpoint is the newest that verifies, None in a fresh run. Only the first process writes; the others read.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        title: str,
+        mesh: Mesh,
+        *,
+        keep_last: int = 1,
+        keep_best: int = 0,
+        higher_is_better: bool = True,
+        trackers: tuple[str, ...] = (),
+    ):
+        self.path, self.title, self.mesh = path, title, mesh
+        self.stop = StopSignal()
+        self.checkpoints = Checkpoints(path / "checkpoints", keep_last, keep_best, higher_is_better)
+        self.resume_command = f"llmtrain resume {path}"
+        self._trackers = trackers
+        self._open = ExitStack()
+        self._began = time.monotonic()
+
+    def __enter__(self) -> "Session":
+        if self.mesh.first:
+            self._open.enter_context(hold(self.path))
+        self._open.enter_context(self.stop)
+        self.checkpoint: Checkpoint | None = self.checkpoints.newest()
+        step = self.checkpoint.step if self.checkpoint else 0
+        if self.mesh.first:
+            self.metrics = Metrics(self.path / "metrics.jsonl", step, trackers=self._trackers)
+            self._open.callback(self.metrics.close)
+        return self
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        try:
+            if error is not None and self.mesh.first:
+                status = "interrupted" if isinstance(error, Interrupted | KeyboardInterrupt | StopAsked) else "failed"
+                newest = self.checkpoints.steps()
+                step = newest[-1] if newest and not isinstance(error, UsageError) else 0
+                directory.write_result(self.path, status, str(error) or type(error).__name__, step, {})
+        finally:
+            self._open.close()
+
+    def poll(self) -> None:
+        """Raise StopAsked when a signal came. Called between updates, in rollouts and in evaluations."""
+        signal = self.mesh.any(self.stop.requested)
+        if signal is not None:
+            raise StopAsked(signal)
+
+    def poll_alone(self) -> None:
+        """poll() for places that processes reach at different times: only a lone process stops there."""
+        if self.mesh.world == 1:
+            self.poll()
+
+    def log(self, step: int, values: dict[str, float]) -> None:
+        if self.mesh.first:
+            self.metrics.log(step, values)
+
+    def save(
+        self,
+        step: int,
+        write_model: Callable[[Path], None],
+        tensors: dict[str, Tensor],
+        state: dict[str, Any],
+        metric: float | None,
+    ) -> None:
+        """Commit a checkpoint; raises CheckpointError and leaves the older ones as they are."""
+        if self.mesh.first:
+            self.checkpoints.save(step, write_model, tensors, state, metric)
+
+    def write_json(self, name: str, value: Any) -> None:
+        """A small record beside the run's own."""
+        if self.mesh.first:
+            (self.path / name).write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
+
+    def write_lines(self, name: str, rows: list[dict[str, Any]]) -> None:
+        """A JSON Lines file, whole or not at all."""
+        if self.mesh.first:
+            partial = self.path / f".{name}.partial"
+            partial.write_text("".join(json.dumps(r, ensure_ascii=False) + "\n" for r in rows), encoding="utf-8")
+            partial.replace(self.path / name)
+
+    def finish(self, status: str, reason: str, step: int, metrics: dict[str, float], **extra: Any) -> dict[str, Any]:
+        """Record the end of the run and let `latest` point at it; returns the record."""
+        if not self.mesh.first:
+            return {}
+        extra["seconds"] = round(time.monotonic() - self._began, 1)
+        directory.write_result(self.path, status, reason, step, metrics, **extra)
+        directory.point_latest(self.path)
+        log.info("%s %s at step %d: %s", self.title, status, step, reason)
+        return {"status": status, "reason": reason, "step": step, "metrics": metrics, **extra}

@@ -1,0 +1,141 @@
+"""What the stages read: the embedded microworld, files, or the output of an earlier run."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from transformers import PreTrainedTokenizerBase
+
+from llmtrain.config.schema import Common, Data, DataName
+from llmtrain.data.cache import Table, tokenised
+from llmtrain.data.microworld import rows as microworld
+from llmtrain.data.microworld.world import World
+from llmtrain.data.records import Kind, Prompt
+from llmtrain.data.sources import Source, gather, read
+from llmtrain.data.split import Split, train_eval
+from llmtrain.errors import DataError
+from llmtrain.run.lineage import resolve_file
+from llmtrain.run.seeding import derive
+
+log = logging.getLogger("llmtrain")
+
+RANKINGS = "rankings.jsonl"  # what `sample` leaves for `reward` and `dpo`
+
+
+@dataclass(frozen=True)
+class Rows:
+    """A tokenised source and which of its rows are held out."""
+
+    source: Source
+    table: Table
+    split: Split
+
+
+def opened(config: Common, data: Data, kind: Kind, tokenizer: PreTrainedTokenizerBase) -> Rows:
+    """Read, check, tokenise (or take from the cache) and split the rows of a stage. Raises DataError."""
+    source = records(config, data, kind)
+    return split(source, table(data, source, kind, tokenizer), data, kind)
+
+
+def table(data: Data, source: Source, kind: Kind, tokenizer: PreTrainedTokenizerBase) -> Table:
+    """The source as tokens, from the cache if it is there."""
+    return tokenised(source, kind, tokenizer, data.max_length, data.cache)
+
+
+def split(source: Source, rows: Table, data: Data, kind: Kind) -> Rows:
+    """Hold out data.eval_fraction by prompt or document; which ones does not depend on the run's seed."""
+    parts = train_eval(rows, kind, data.eval_fraction, seed=0)
+    log.info("data: %s; %s", source.description, parts.description)
+    return Rows(source, rows, parts)
+
+
+def records(config: Common, data: Data, kind: Kind) -> Source:
+    """The records of `data`, whatever it names."""
+    if data.name is DataName.microworld:
+        return _microworld(data, kind, config.seed)
+    paths = [str(_path(config, path)) for path in data.path]
+    return read(
+        paths,
+        kind,
+        split=data.split,
+        text_column=data.text_column,
+        on_bad_row=data.on_bad_row.value,
+        limit=data.rows,
+    )
+
+
+def _path(config: Common, path: str) -> str | Path:
+    """`latest` and run directories stand for the rankings that a `sample` run left."""
+    if path == "latest" or (Path(path) / "config.yaml").is_file():
+        return resolve_file(path, root=config.run.root, name=config.run.name, stage="sample", file=RANKINGS)
+    return path
+
+
+def _microworld(data: Data, kind: Kind, seed: int) -> Source:
+    if data.rows is None or data.world is None:
+        raise DataError("data.rows or data.world is not set; the microworld makes what you ask for: data.rows=5000")
+    world = World(data.world)
+    if kind is Kind.ranking:
+        raise DataError("the microworld holds no rankings: make them with `llmtrain sample`, then give data=latest")
+    make = {
+        Kind.text: lambda: microworld.documents(world, data.rows, seed),
+        Kind.chat: lambda: microworld.demonstrations(world, data.rows, seed),
+        Kind.prompt: lambda: microworld.prompts(world, "train", data.rows, derive(seed, "prompts")),
+    }[kind]
+    return gather(make(), f"microworld {data.world}, {data.rows} rows of seed {seed}")
+
+
+def prompts(config: Common, data: Data, tokenizer: PreTrainedTokenizerBase) -> tuple["Prompts", "Prompts"]:
+    """Prompts to train on, and held-out ones: the microworld's validation split, or the files' own split."""
+    if data.name is DataName.microworld:
+        train = tokenised_prompts(records(config, data, Kind.prompt), tokenizer, data)
+        return train, held_out(data, "validation", data.eval_rows, tokenizer)
+    rows = opened(config, data, Kind.prompt, tokenizer)
+    everything = _listed(rows.source, rows.table)
+    return everything.take(rows.split.train), everything.take(rows.split.eval[: data.eval_rows])
+
+
+def graded(data: Data, tokenizer: PreTrainedTokenizerBase) -> "Prompts | None":
+    """Held-out prompts with gold graders for rankings that came from the world `data.world`; None without a world."""
+    return None if data.world is None else held_out(data, "validation", data.eval_rows, tokenizer)
+
+
+def held_out(data: Data, part: str, rows: int, tokenizer: PreTrainedTokenizerBase) -> "Prompts":
+    """Held-out prompts of the microworld with their graders; part: validation (tuning) or test (the final table)."""
+    assert data.world is not None
+    made = microworld.prompts(World(data.world), part, rows, 0)
+    return tokenised_prompts(gather(made, f"microworld {data.world}, {part} prompts"), tokenizer, data)
+
+
+def tokenised_prompts(source: Source, tokenizer: PreTrainedTokenizerBase, data: Data) -> "Prompts":
+    return _listed(source, tokenised(source, Kind.prompt, tokenizer, data.max_length, data.cache))
+
+
+def _listed(source: Source, table: Table) -> "Prompts":
+    kept = list(source.records)
+    return Prompts(
+        [kept[int(table.column("row")[i][0])] for i in range(len(table))],
+        [table.column("ids")[i].tolist() for i in range(len(table))],
+        source.digest,
+    )
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """Prompts and their token ids, which end with the header of the answer."""
+
+    records: list[Prompt]
+    ids: list[list[int]]
+    digest: str
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def take(self, indices: Sequence[int]) -> "Prompts":
+        return Prompts([self.records[i] for i in indices], [self.ids[i] for i in indices], self.digest)
+
+    @property
+    def graded(self) -> bool:
+        """Whether gold graders exist for these prompts."""
+        return bool(self.records) and "h" in self.records[0].meta

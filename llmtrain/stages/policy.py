@@ -1,0 +1,74 @@
+"""What the learners share whose model writes text: saving it, and answering prompts."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from torch import Tensor
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from llmtrain.config.schema import Sampling
+from llmtrain.loop.learner import Stateless
+from llmtrain.models import causal
+from llmtrain.rollout.sample import Completion, generate
+from llmtrain.run.seeding import generator
+from llmtrain.run.session import Session
+
+
+class Policy(Stateless):
+    """A learner around a causal model that is exported as it is."""
+
+    def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, session: Session):
+        self.model = self.trained = self.exported = model
+        self.tokenizer, self.session = tokenizer, session
+
+    def save(self, path: Path) -> None:
+        causal.save(self.model, self.tokenizer, path)
+
+    def load(self, path: Path) -> None:
+        causal.load_weights(self.model, path)
+
+    def complete(
+        self, prompts: Sequence[list[int]], sampling: Sampling, seed: int, *parts: int | str
+    ) -> list[Completion]:
+        """Continue each prompt; the draws depend on (seed, parts, row) alone, not on the batch."""
+        return complete(self.model, self.tokenizer, prompts, sampling, seed, *parts, session=self.session)
+
+    def text(self, completion: Completion) -> str:
+        return self.tokenizer.decode(completion.ids, skip_special_tokens=True)
+
+    def write_samples(self, step: int, rows: list[dict]) -> None:
+        """samples/step-N.jsonl in the run directory, for people to read."""
+        if self.session.mesh.first:
+            folder = self.session.path / "samples"
+            folder.mkdir(exist_ok=True)
+            lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in rows]
+            (folder / f"step-{step:08d}.jsonl").write_text("".join(lines), encoding="utf-8")
+
+
+def complete(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Sequence[list[int]],
+    sampling: Sampling,
+    seed: int,
+    *parts: int | str,
+    session: Session,
+) -> list[Completion]:
+    """Sample (or, at temperature 0, decode greedily) one answer per prompt, shared among the processes of the run."""
+    uniforms: Tensor | None = None
+    if sampling.temperature:
+        draws = generator(seed, *parts)
+        uniforms = Tensor(len(prompts), sampling.max_new_tokens).uniform_(generator=draws)
+    mine = session.mesh.share(range(len(prompts)))
+    answers = generate(
+        model,
+        [prompts[i] for i in mine],
+        max_new_tokens=sampling.max_new_tokens,
+        temperature=sampling.temperature,
+        eos_id=tokenizer.eos_token_id,
+        uniforms=None if uniforms is None else uniforms[list(mine)],
+        batch_rows=sampling.batch_rows,
+        should_stop=session.poll_alone,
+    )
+    return session.mesh.gather(answers)

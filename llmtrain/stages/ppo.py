@@ -1,0 +1,286 @@
+"""ppo: improve the model on the judge's score, until it is good enough or the iterations or the KL budget run out."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from llmtrain.config.schema import PPO
+from llmtrain.data.order import Rows, epoch_order
+from llmtrain.data.pack import Packed, Targets, after, by_tokens, pack
+from llmtrain.errors import InitError, TrainingError
+from llmtrain.evaluate import hhh
+from llmtrain.loop.fit import fit
+from llmtrain.loop.learner import Evaluation, Loss, Rate
+from llmtrain.models import causal, scalar
+from llmtrain.models.scalar import ScalarModel
+from llmtrain.objectives import experience, kl, ppo, rewards, statistics
+from llmtrain.objectives.experience import Experience, Rollout
+from llmtrain.rollout.judge import Judge, RewardJudge
+from llmtrain.run import lineage
+from llmtrain.run.lineage import Origin
+from llmtrain.run.session import Session
+from llmtrain.stages import inputs, setup
+from llmtrain.stages.policy import Policy, complete
+
+RATIO_TOLERANCE = 1e-3  # of the first minibatch's ratio to 1; float32 sums in another order stay far below
+
+
+@dataclass(frozen=True)
+class TokenBatch:
+    """Responses of a minibatch, packed behind their prompts; M response tokens."""
+
+    packed: Packed
+    targets: Targets
+    old_logp: Tensor  # [M]
+    old_values: Tensor  # [M]
+    advantages: Tensor  # [M]
+    returns: Tensor  # [M]
+    first: bool  # of the first minibatch of a rollout, where the ratio must be 1
+
+    @property
+    def items(self) -> float:
+        return len(self.targets.ids)
+
+    @property
+    def tokens(self) -> int:
+        return len(self.packed.ids)
+
+
+class Alignment(Policy):
+    """The learner: one round is a rollout of batch.rows answers and ppo_epochs x minibatches updates on it."""
+
+    def __init__(
+        self,
+        config: PPO,
+        model: PreTrainedModel,
+        reference: PreTrainedModel,
+        critic: ScalarModel,
+        judge: Judge,
+        tokenizer: PreTrainedTokenizerBase,
+        prompts: inputs.Prompts,
+        held: inputs.Prompts,
+        session: Session,
+    ):
+        super().__init__(model, tokenizer, session)
+        self.trained = nn.ModuleDict({"policy": model, "critic": critic})
+        self.config, self.reference, self.critic, self.judge = config, reference, critic, judge
+        self.prompts, self.held = prompts, held
+        self.order = Rows(config.seed, len(prompts), config.batch.rows)
+        k = config.kl
+        self.kl = kl.controller(k.name.value, k.coef, k.target, k.horizon)
+        self.round_metrics: dict[str, float] = {}
+        self.recent_kl = 0.0
+        self.first_scores: Tensor | None = None
+
+    # ---- a round
+
+    def round(self, step: int) -> Iterator[list[TokenBatch]]:
+        rollout = self.roll_out(step)
+        a = self.config.advantage
+        learnt = experience.learn_from(rollout, kl_coef=self.kl.coef, gamma=a.gamma, lam=a.lam, whiten=a.whiten)
+        self._describe(learnt)
+        updates = 0
+        for epoch in range(self.config.ppo_epochs):
+            for window in self.minibatches(learnt, step, epoch):
+                self.drift = 0.0
+                yield window
+                updates += 1
+            if self.config.target_kl is not None and self.drift > self.config.target_kl:
+                break
+        else:
+            if updates != self.config.ppo_epochs * self.config.minibatches:
+                raise TrainingError(
+                    f"step {step}: {updates} updates on a rollout instead of ppo_epochs={self.config.ppo_epochs} x "
+                    f"minibatches={self.config.minibatches}; this is a bug, please report it"
+                )
+        self.kl.update(self.recent_kl, len(learnt))
+
+    @torch.no_grad()
+    def roll_out(self, step: int) -> Rollout:
+        """Sample an answer per prompt of this step and let every frozen model say what it thinks of each token."""
+        _, rows = self.order.at(step)
+        prompts = [self.prompts.ids[i] for i in rows]
+        answers = self.complete(prompts, self.config.sampling, self.config.seed, step, "rollout")
+        responses = [answer.ids for answer in answers]
+        ended = torch.tensor([answer.ended for answer in answers])
+        mask = experience.response_slots(responses)
+        old, ref, values = (torch.zeros(mask.shape) for _ in range(3))
+        lengths = [len(p) + len(r) for p, r in zip(prompts, responses, strict=True)]
+        temperature = self.config.sampling.temperature
+        for part in by_tokens(lengths, self.config.batch.micro_tokens):
+            packed, wanted = self._pack([prompts[i] for i in part], [responses[i] for i in part])
+            here = torch.zeros_like(mask)
+            here[part] = mask[part]
+            old[here] = causal.logprobs(self.model, packed, wanted, temperature).cpu()
+            ref[here] = causal.logprobs(self.reference, packed, wanted, temperature).cpu()
+            values[here] = self.critic(packed)[wanted.at].cpu()
+        j = self.config.judge
+        raw = self.judge.score(prompts, answers)
+        self.raw_scores = raw
+        scores = rewards.final_scores(
+            raw,
+            ended,
+            scale=j.scale,
+            clip=j.clip,
+            missing_eos=j.missing_eos.value,
+            missing_eos_score=j.missing_eos_score,
+        )
+        return Rollout(prompts, responses, ended, mask, old, ref, values, scores)
+
+    def minibatches(self, learnt: Experience, step: int, epoch: int) -> Iterator[list[TokenBatch]]:
+        """A new permutation of the sequences, cut into equal minibatches of micro-batches."""
+        order = epoch_order(self.config.seed, step, len(learnt), f"ppo epoch {epoch}")
+        size = -(-len(learnt) // self.config.minibatches)
+        for start in range(0, len(learnt), size):
+            chosen = order[start : start + size].tolist()
+            lengths = [len(learnt.prompts[i]) + len(learnt.responses[i]) for i in chosen]
+            first = epoch == 0 and start == 0
+            parts = by_tokens(lengths, self.config.batch.micro_tokens)
+            yield [self._token_batch(learnt.rows([chosen[i] for i in part]), first) for part in parts]
+
+    def _token_batch(self, part: Experience, first: bool) -> TokenBatch:
+        packed, wanted = self._pack(part.prompts, part.responses)
+        flat = [x[part.mask].to(self.model.device) for x in (part.old_logp, part.values, part.advantages, part.returns)]
+        return TokenBatch(packed, wanted, *flat, first=first)
+
+    def _pack(self, prompts: list[list[int]], responses: list[list[int]]) -> tuple[Packed, Targets]:
+        packed = pack([p + r for p, r in zip(prompts, responses, strict=True)])
+        wanted = after(packed, [len(p) for p in prompts])
+        return packed.to(self.model.device), wanted.to(self.model.device)
+
+    def loss(self, batch: TokenBatch) -> Loss:
+        clip, n = self.config.clip, batch.items
+        logp = causal.logprobs(self.model, batch.packed, batch.targets, self.config.sampling.temperature)
+        policy = ppo.policy_loss(logp, batch.old_logp, batch.advantages, clip_low=clip.ratio)
+        values = self.critic(batch.packed)[batch.targets.at]
+        value = ppo.value_loss(values, batch.old_values, batch.returns, clip=clip.value)
+        monitors = {name: float(total) for name, total in policy.monitors().items()}
+        if batch.first and abs(policy.log_ratio).max() > RATIO_TOLERANCE:
+            raise TrainingError(
+                f"the first minibatch of a rollout has a ratio of {float(policy.ratio_max()):.6f} instead of 1: "
+                "sampling and training disagree; check sampling.temperature and launch.dtype"
+            )
+        self.drift = max(self.drift, monitors["kl_k3"] / max(n, 1))
+        total = policy.losses.sum() + clip.value_coef * value.losses.sum()
+        sums = {"policy_loss": float(policy.losses.sum()), "value_loss": float(value.losses.sum()), **monitors}
+        return Loss(total, {name: (amount, n) for name, amount in sums.items()})
+
+    def _describe(self, learnt: Experience) -> None:
+        per_response = kl.kl_per_response(learnt.old_logp, learnt.ref_logp, learnt.mask)
+        self.recent_kl = float(per_response.mean())
+        lengths = learnt.mask.sum(-1).float()
+        self.round_metrics = {
+            "ppo/score": float(self.raw_scores.mean()),
+            "ppo/score_sd": float(self.raw_scores.std(correction=0)),
+            "ppo/reward": float(learnt.rewards.sum(-1).mean()),
+            "ppo/kl": self.recent_kl,
+            "ppo/kl_coef": self.kl.coef,
+            "ppo/kl_implausible": float(kl.implausible(per_response)),
+            "ppo/length": float(lengths.mean()),
+            "ppo/ended": float(learnt.ended.float().mean()),
+            "ppo/entropy": float(-learnt.old_logp[learnt.mask].mean()),
+            "ppo/explained_variance": statistics.explained_variance(learnt.values, learnt.returns, learnt.mask),
+            "ppo/score_length_correlation": statistics.correlation(self.raw_scores, lengths),
+        }
+
+    def metrics(self) -> dict[str, float]:
+        return self.round_metrics
+
+    def finished(self) -> str | None:
+        cap = self.config.kl.cap
+        if cap is not None and self.recent_kl > cap:
+            return f"KL budget used up: {self.recent_kl:.2f} nats per response, kl.cap={cap:g}"
+        return None
+
+    # ---- held-out prompts
+
+    def evaluate(self, step: int) -> Evaluation:
+        """Score, win rate against the reference by the judge, gold grades where the prompts have graders."""
+        if self.first_scores is None:
+            answers = self._answers(self.reference)
+            self.first_scores = self.judge.score(self.held.ids, answers)
+        answers = self._answers(self.model)
+        scores = self.judge.score(self.held.ids, answers)
+        wins = statistics.correct(scores - self.first_scores)
+        texts = [(self.text(a), a.ended) for a in answers]
+        values: Evaluation = {
+            "eval/score": float(scores.mean()),
+            "eval/win_rate": Rate(float(wins.sum()), len(wins)),
+            "eval/length": sum(len(a.ids) for a in answers) / len(answers),
+            "eval/ended": Rate(sum(a.ended for a in answers), len(answers)),
+        }
+        if self.held.graded:
+            values |= hhh.gold(self.held.records, texts)
+        self._write(step, texts, scores)
+        return values
+
+    def _answers(self, model: PreTrainedModel):
+        greedy = setup.greedy(self.config.sampling)
+        return complete(model, self.tokenizer, self.held.ids, greedy, self.config.seed, session=self.session)
+
+    def _write(self, step: int, texts: list[tuple[str, bool]], scores: Tensor) -> None:
+        rows = [
+            {"prompt": p.messages[-1].content, "answer": text, "ended": ended, "score": round(float(score), 3)}
+            for p, (text, ended), score in zip(self.held.records, texts, scores, strict=True)
+        ]
+        self.write_samples(step, rows)
+
+    def state_dict(self) -> dict:
+        return {"kl": self.kl.state_dict(), "recent_kl": self.recent_kl}
+
+    def load_state_dict(self, state: dict) -> None:
+        self.kl.load_state_dict(state["kl"])
+        self.recent_kl = state["recent_kl"]
+
+
+def run(config: PPO, path: Path) -> dict:
+    """Train and record; returns the result record."""
+    mesh = setup.mesh_of(config)
+    with setup.session_of(config, path, mesh, higher_is_better=True) as session:
+        origin = setup.origin_of(config, path, "init", config.init, ("sft",))
+        frozen = setup.origin_of(config, path, "reference", config.reference, ("sft",)) if config.reference else origin
+        judged = setup.origin_of(config, path, "judge", config.judge.init, ("reward",))
+        check_judge(judged, config.judge.require_probes)
+        tokenizer = setup.tokenizer_at(origin.path, chat=True)
+        setup.check_same_tokenizer(tokenizer, judged.path)
+        prompts, held = inputs.prompts(config, config.data, tokenizer)
+        reference = setup.model_at(frozen.path, mesh).eval().requires_grad_(False)
+        model = setup.model_at(session.checkpoint.path if session.checkpoint else origin.path, mesh)
+        longest = config.data.max_length + config.sampling.max_new_tokens
+        setup.check_context(model, longest, "data.max_length + sampling.max_new_tokens")
+        reward, critic = (scalar.load(judged.path, device=mesh.device, dtype=mesh.dtype) for _ in range(2))
+        judge = RewardJudge(reward.eval().requires_grad_(False), config.batch.micro_tokens)
+        lineage.write(path, {"init": origin, "reference": frozen, "judge": judged}, {"prompts": prompts.digest})
+        learner = Alignment(config, model, reference, critic, judge, tokenizer, prompts, held, session)
+        total = setup.steps_of(config, learner.order.steps_per_epoch)
+        stop = setup.stop_of(config.stop)
+        best = stop.metric if stop else "eval/score"
+        outcome = fit(
+            learner,
+            setup.optimizer_of(config, learner.trained, {"critic.": config.critic_lr}),
+            setup.schedule_of(config, total),
+            session,
+            setup.plan_of(
+                config, total, best=best, higher=True, shown=("ppo/score", "ppo/kl", "ppo/length", best), first=True
+            ),
+            stop,
+        )
+        return setup.finish(session, outcome, best, kl=learner.recent_kl)
+
+
+def check_judge(judge: Origin, required: bool) -> None:
+    """Refuse a judge that failed its probes: PPO finds such a hole within a few steps. Raises InitError."""
+    record = judge.run / "probes.json" if judge.run else None
+    if not required or record is None or not record.is_file():
+        return
+    failed = json.loads(record.read_text(encoding="utf-8"))["failed"]
+    if failed:
+        raise InitError(
+            f"judge.init={judge.run}: the reward model failed {len(failed)} probes ({', '.join(failed[:4])}); rank "
+            "more kinds of answers (sample.foreign, sample.policies), train it again, or set judge.require_probes=false"
+        )

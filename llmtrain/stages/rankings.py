@@ -1,0 +1,76 @@
+"""Batches of ranked answers, for the stages that learn from rankings: reward and dpo.
+
+All answers of a prompt stand in one micro-batch, so a prompt's pairs are one term of the loss (correctness B3).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from llmtrain.data.cache import Table
+from llmtrain.data.pack import Packed, Targets, after, by_tokens, pack
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """S answers of several prompts, each packed behind its prompt."""
+
+    packed: Packed
+    targets: Targets  # the answers' tokens, EOS included
+    group: Tensor  # [S] which prompt
+    ranks: Tensor  # [S] 1 is best
+    rows: Tensor  # [S] index of the answer in the whole table
+    lengths: Tensor  # [S] tokens of each answer
+    items: float  # prompts with a pair (reward) or pairs (dpo)
+
+    @property
+    def tokens(self) -> int:
+        return len(self.packed.ids)
+
+
+class Rankings:
+    """The rows of a ranking table as batches."""
+
+    def __init__(self, table: Table, micro_tokens: int, device: torch.device, *, count_pairs: bool):
+        self.table, self.micro_tokens, self.device, self.count_pairs = table, micro_tokens, device, count_pairs
+        sizes = table.lengths("response_lengths")
+        self.first = np.concatenate([[0], sizes.cumsum()])  # index of each prompt's first answer
+        self.answers = int(self.first[-1])
+        prompt_tokens = table.lengths("prompt") * sizes
+        self.cost = prompt_tokens + table.lengths("responses")
+
+    def batches(self, prompts: Sequence[int]) -> list[Ranked]:
+        """Micro-batches of at most micro_tokens, whole prompts each."""
+        return [
+            self._batch([prompts[i] for i in part]) for part in by_tokens(self.cost[list(prompts)], self.micro_tokens)
+        ]
+
+    def _batch(self, prompts: Sequence[int]) -> Ranked:
+        sequences, starts, group, ranks, rows, lengths = [], [], [], [], [], []
+        items = 0.0
+        for number, row in enumerate(prompts):
+            prompt = self.table.column("prompt")[row]
+            sizes = self.table.column("response_lengths")[row]
+            own = self.table.column("ranks")[row]
+            for answer in np.split(self.table.column("responses")[row], sizes.cumsum()[:-1]):
+                sequences.append(np.concatenate([prompt, answer]))
+                starts.append(len(prompt))
+                lengths.append(len(answer))
+            group += [number] * len(sizes)
+            ranks += own.tolist()
+            rows += range(self.first[row], self.first[row + 1])
+            pairs = int((own[:, None] < own[None, :]).sum())
+            items += pairs if self.count_pairs else float(pairs > 0)
+        packed = pack(sequences)
+        return Ranked(
+            packed.to(self.device),
+            after(packed, starts).to(self.device),
+            torch.tensor(group, device=self.device),
+            torch.tensor(ranks, device=self.device),
+            torch.tensor(rows, device=self.device),
+            torch.tensor(lengths, device=self.device),
+            items,
+        )

@@ -1,0 +1,141 @@
+"""From a stage's configuration to the plain arguments of the rooms below. Nothing under here sees a config object."""
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import nn
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from llmtrain.config.schema import Common, Log, Sampling, Stop, Training
+from llmtrain.errors import InitError
+from llmtrain.launch.mesh import Mesh, open_mesh
+from llmtrain.loop.fit import Outcome, Plan
+from llmtrain.loop.optimizer import adamw
+from llmtrain.loop.schedule import schedule
+from llmtrain.loop.stopping import TargetReached, seconds
+from llmtrain.models import causal
+from llmtrain.run import lineage
+from llmtrain.run.lineage import Origin
+from llmtrain.run.session import Session
+from llmtrain.text import tokenizers
+from llmtrain.text.template import check_template
+
+
+def mesh_of(config: Common) -> Mesh:
+    return open_mesh(config.launch.device.value, config.launch.dtype.value, config.launch.threads)
+
+
+def trackers(log: Log) -> tuple[str, ...]:
+    return tuple(name for name, wanted in (("tensorboard", log.tensorboard), ("wandb", log.wandb)) if wanted)
+
+
+def session_of(config: Common, path: Path, mesh: Mesh, *, higher_is_better: bool = False) -> Session:
+    """The run directory of a stage, with the retention of a training stage where there is one."""
+    keep = (config.loop.keep_last, config.loop.keep_best) if isinstance(config, Training) else (1, 0)
+    return Session(
+        path,
+        config.command,
+        mesh,
+        keep_last=keep[0],
+        keep_best=keep[1],
+        higher_is_better=higher_is_better,
+        trackers=trackers(config.log),
+    )
+
+
+def origin_of(config: Common, path: Path, role: str, init: str, stages: tuple[str, ...]) -> Origin:
+    """Where a stage begins: a run, a checkpoint, a local or hub model, or `latest` of the stages before.
+
+    A run that goes on keeps what it began with, whatever `latest` means by now.
+    """
+    before = lineage.recorded(path, role)
+    return before or lineage.resolve_model(init, root=config.run.root, name=config.run.name, stages=stages)
+
+
+def tokenizer_at(path: Path, *, chat: bool) -> PreTrainedTokenizerBase:
+    """The tokenizer beside a model, checked against it before any weight loads."""
+    tokenizer = tokenizers.load(str(path))
+    causal.check_tokenizer(path, tokenizer)
+    if chat:
+        check_template(tokenizer)
+    return tokenizer
+
+
+def model_at(path: Path, mesh: Mesh, *, dropout: float = 0.0) -> PreTrainedModel:
+    return causal.load(path, device=mesh.device, dtype=mesh.dtype, dropout=dropout)
+
+
+def check_context(model: PreTrainedModel, tokens: int, what: str) -> None:
+    """Raises InitError when rows are longer than the positions that the model knows."""
+    known = model.config.max_position_embeddings
+    if tokens > known:
+        raise InitError(f"{what} needs {tokens} tokens, the model at init= knows {known} positions; lower {what}")
+
+
+def check_same_tokenizer(tokenizer: PreTrainedTokenizerBase, judge: Path) -> None:
+    """Raises InitError when a judge reads other token ids than the policy writes."""
+    if tokenizers.digest(tokenizers.load(str(judge))) != tokenizers.digest(tokenizer):
+        raise InitError(f"judge.init={judge}: its tokenizer is not the policy's; train the judge from the same base")
+
+
+def greedy(sampling: Sampling) -> Sampling:
+    """The same limits at temperature 0, for evaluations."""
+    return replace(sampling, temperature=0.0)
+
+
+def steps_of(config: Training, steps_per_epoch: int) -> int:
+    """The rounds of a run: max_steps, or epochs over the training rows."""
+    if config.max_steps is not None:
+        return config.max_steps
+    return max(1, math.ceil(config.epochs * steps_per_epoch))
+
+
+def optimizer_of(config: Training, module: nn.Module, slow: dict[str, float] | None = None) -> torch.optim.AdamW:
+    """AdamW from `optimizer`; `slow` maps a prefix of parameter names to its own learning rate."""
+    o, own = config.optimizer, slow or {}
+
+    def rate(name: str) -> float:
+        return next((lr for prefix, lr in own.items() if name.startswith(prefix)), o.lr)
+
+    betas = (o.beta1, o.beta2)
+    return adamw(module, lr=o.lr, betas=betas, eps=o.eps, weight_decay=o.weight_decay, lr_of=rate)
+
+
+def schedule_of(config: Training, total: int):
+    s = config.schedule
+    return schedule(s.name.value, total=total, warmup=s.warmup, final=s.final, decay=s.decay)
+
+
+def plan_of(
+    config: Training, total: int, *, best: str, higher: bool, shown: tuple[str, ...], first: bool = False
+) -> Plan:
+    loop = config.loop
+    return Plan(
+        max_steps=total,
+        max_seconds=seconds(config.max_time),
+        log_every=config.log.every,
+        eval_every=loop.eval_every,
+        save_every=loop.save_every,
+        clip_norm=config.optimizer.clip_norm,
+        max_skipped=loop.max_skipped,
+        seed=config.seed,
+        best=best,
+        higher_is_better=higher,
+        shown=shown,
+        evaluate_first=first,
+        progress=config.log.progress,
+    )
+
+
+def stop_of(stop: Stop) -> TargetReached | None:
+    if stop.metric is None:
+        return None
+    return TargetReached(stop.metric, stop.threshold, stop.confidence, stop.patience, stop.min_steps)
+
+
+def finish(session: Session, outcome: Outcome, headline: str, **extra: object) -> dict:
+    """Record the end of a training run; `headline` names the metric that tables and sweeps show."""
+    extra = {"headline": headline, "value": outcome.values.get(headline), **extra}
+    return session.finish(outcome.status, outcome.reason, outcome.step, outcome.values, **extra)

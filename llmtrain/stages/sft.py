@@ -1,0 +1,111 @@
+"""sft: teach the model to follow instructions, by demonstrations. The loss is on the answers, their EOS included."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from llmtrain.config.schema import SFT
+from llmtrain.data.order import Rows
+from llmtrain.data.pack import Packed, Targets, by_tokens, pack, targets
+from llmtrain.data.records import Kind
+from llmtrain.loop.fit import fit
+from llmtrain.loop.learner import Evaluation, Loss
+from llmtrain.models import causal
+from llmtrain.objectives import lm
+from llmtrain.run import lineage
+from llmtrain.run.session import Session
+from llmtrain.stages import inputs, setup
+from llmtrain.stages.policy import Policy
+
+SHOWN = 8  # held-out prompts that are answered at each evaluation, for people to read
+
+
+@dataclass(frozen=True)
+class ChatBatch:
+    """Packed conversations and the answer tokens they predict."""
+
+    packed: Packed
+    targets: Targets
+
+    @property
+    def items(self) -> float:
+        return len(self.targets.ids)
+
+    @property
+    def tokens(self) -> int:
+        return len(self.packed.ids)
+
+
+class Instruction(Policy):
+    """The learner: one round is one update on the next batch.rows conversations."""
+
+    def __init__(
+        self,
+        config: SFT,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        rows: inputs.Rows,
+        session: Session,
+    ):
+        super().__init__(model, tokenizer, session)
+        self.config, self.table, self.split = config, rows.table, rows.split
+        self.order = Rows(config.seed, len(rows.split.train), config.batch.rows)
+
+    def batches(self, indices: Sequence[int]) -> list[ChatBatch]:
+        """Micro-batches of at most batch.micro_tokens."""
+        ids = [self.table.column("ids")[i] for i in indices]
+        masks = [self.table.column("mask")[i] for i in indices]
+        device, out = self.model.device, []
+        for part in by_tokens([len(row) for row in ids], self.config.batch.micro_tokens):
+            packed = pack([ids[i] for i in part])
+            wanted = targets(packed, [masks[i] for i in part])
+            out.append(ChatBatch(packed.to(device), wanted.to(device)))
+        return out
+
+    def round(self, step: int) -> Iterator[list[ChatBatch]]:
+        _, rows = self.order.at(step)
+        yield self.batches(self.split.train[rows])
+
+    def loss(self, batch: ChatBatch) -> Loss:
+        nats, tokens = lm.nll(causal.logprobs(self.model, batch.packed, batch.targets))
+        return Loss(nats, {"loss": (nats.item(), float(tokens))})
+
+    def evaluate(self, step: int) -> Evaluation:
+        """Loss and perplexity of held-out answers, and a few answers for people to read."""
+        held = self.split.eval[: self.config.data.eval_rows]
+        sums = [lm.nll(causal.logprobs(self.model, b.packed, b.targets)) for b in self.batches(held)]
+        nats, tokens = sum(float(s[0]) for s in sums), sum(float(s[1]) for s in sums)
+        prompts = [self.table.column("ids")[i] for i in held[:SHOWN]]
+        starts = [int(self.table.column("mask")[i].argmax()) for i in held[:SHOWN]]
+        asked = [ids[:start].tolist() for ids, start in zip(prompts, starts, strict=True)]
+        answers = self.complete(asked, self.config.sampling, self.config.seed, "samples")
+        texts = [self.tokenizer.decode(ids) for ids in asked]
+        rows = [
+            {"prompt": text, "answer": self.text(a), "ended": a.ended} for text, a in zip(texts, answers, strict=True)
+        ]
+        self.write_samples(step, rows)
+        return {"eval/loss": nats / tokens, "eval/perplexity": lm.perplexity(nats, tokens)}
+
+
+def run(config: SFT, path: Path) -> dict:
+    """Train and record; returns the result record."""
+    mesh = setup.mesh_of(config)
+    with setup.session_of(config, path, mesh) as session:
+        origin = setup.origin_of(config, path, "init", config.init, ("pretrain",))
+        tokenizer = setup.tokenizer_at(origin.path, chat=True)
+        rows = inputs.opened(config, config.data, Kind.chat, tokenizer)
+        model = setup.model_at(session.checkpoint.path if session.checkpoint else origin.path, mesh)
+        setup.check_context(model, config.data.max_length, "data.max_length")
+        lineage.write(path, {"init": origin}, {"data": rows.source.digest})
+        learner = Instruction(config, model, tokenizer, rows, session)
+        total = setup.steps_of(config, learner.order.steps_per_epoch)
+        outcome = fit(
+            learner,
+            setup.optimizer_of(config, model),
+            setup.schedule_of(config, total),
+            session,
+            setup.plan_of(config, total, best="eval/loss", higher=False, shown=("train/loss", "eval/loss")),
+        )
+        return setup.finish(session, outcome, "eval/loss")

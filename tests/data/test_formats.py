@@ -1,0 +1,111 @@
+"""Every format of the issue, each with what it must become, by hand."""
+
+import pytest
+
+from llmtrain.data import formats
+from llmtrain.data.records import Chat, Kind, Message, Prompt, Ranking, Text
+from llmtrain.data.validate import BadRow
+
+
+def U(text):
+    return Message("user", text)
+
+
+def A(text):
+    return Message("assistant", text)
+
+
+MESSAGES = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]
+SHAREGPT = [{"from": "system", "value": "s"}, {"from": "human", "value": "q"}, {"from": "gpt", "value": "a"}]
+HH = "\n\nHuman: q\n\nAssistant: mid\n\nHuman: r\n\nAssistant: "
+
+
+def read(row, kind, text_column=None):
+    form = formats.recognise(row, formats.candidates(kind, text_column))
+    return formats.record(row, form, kind)
+
+
+CHATS = [
+    ({"messages": MESSAGES}, (U("q"), A("a"))),
+    ({"conversations": SHAREGPT}, (Message("system", "s"), U("q"), A("a"))),
+    ({"instruction": "q", "input": "", "output": "a"}, (U("q"), A("a"))),
+    ({"instruction": "q", "input": "i", "output": "a", "system": "s"}, (Message("system", "s"), U("q\ni"), A("a"))),
+    ({"instruction": "q", "output": "a", "history": [["x", "y"]]}, (U("x"), A("y"), U("q"), A("a"))),
+    ({"prompt": "q", "completion": "a"}, (U("q"), A("a"))),
+    ({"prompt": MESSAGES[:1], "completion": MESSAGES[1:]}, (U("q"), A("a"))),
+]
+
+
+@pytest.mark.parametrize("row, messages", CHATS)
+def test_chat(row, messages):
+    assert read(row, Kind.chat) == Chat(messages)
+    assert read(row, Kind.prompt).messages == messages[:-1]
+    assert read(row, Kind.text) == Text("\n\n".join(m.content for m in messages))
+
+
+PAIRS = [
+    ({"prompt": "q", "chosen": "c", "rejected": "r"}, (U("q"),)),
+    ({"prompt": MESSAGES[:1], "chosen": [{"role": "assistant", "content": "c"}],
+      "rejected": [{"role": "assistant", "content": "r"}]}, (U("q"),)),
+    ({"prompt": "q", "chosen": [MESSAGES[0], {"role": "assistant", "content": "c"}],
+      "rejected": [MESSAGES[0], {"role": "assistant", "content": "r"}]}, (U("q"),)),
+    ({"conversations": SHAREGPT[:2], "chosen": {"from": "gpt", "value": "c"},
+      "rejected": {"from": "gpt", "value": "r"}}, (Message("system", "s"), U("q"))),
+    ({"chosen": HH + "c", "rejected": HH + "r"}, (U("q"), A("mid"), U("r"))),
+    ({"prompt": HH, "chosen": "c", "rejected": "r"}, (U("q"), A("mid"), U("r"))),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("row, prompt", PAIRS)
+def test_pair(row, prompt):
+    assert read(row, Kind.ranking) == Ranking(prompt, ("c", "r"), (1.0, 2.0))
+    assert read(row, Kind.prompt).messages == prompt
+
+
+def test_ranking_of_many():
+    row = {"prompt": MESSAGES[:1], "responses": ["a", "b", "c"], "ranks": [2, 1, 2], "annotator": "me"}
+    assert read(row, Kind.ranking) == Ranking((U("q"),), ("a", "b", "c"), (2.0, 1.0, 2.0), "me")
+    assert read(row, Kind.prompt) == Prompt((U("q"),), {})
+
+
+def test_prompt_keeps_the_other_columns_for_the_grader():
+    assert read({"prompt": "q", "id": 3, "meta": {"k": 1}}, Kind.prompt) == Prompt((U("q"),), {"id": 3, "k": 1})
+    assert read({"instruction": "q", "input": "i"}, Kind.prompt) == Prompt((U("q\ni"),), {})
+    assert read({"messages": MESSAGES[:1]}, Kind.prompt) == Prompt((U("q"),), {})
+
+
+def test_text_column():
+    assert read({"text": "t", "id": 1}, Kind.text) == Text("t")
+    assert read({"text": "t", "body": "b"}, Kind.text, "body") == Text("b")
+
+
+@pytest.mark.parametrize("columns, kind", [
+    (["text"], Kind.chat), (["chosen"], Kind.ranking), (["a", "b"], Kind.text), (["instruction"], Kind.chat),
+    (["messages"], Kind.ranking), (["text"], Kind.prompt),
+])  # fmt: skip
+def test_unrecognised(columns, kind):
+    assert formats.recognise(columns, formats.candidates(kind, None)) is None
+
+
+# reliability R14
+@pytest.mark.parametrize("row, kind, reason", [
+    ({"prompt": "q", "chosen": "c", "rejected": "c "}, Kind.ranking, "identical"),
+    ({"prompt": "q", "chosen": "c", "rejected": None}, Kind.ranking, "'rejected' is null"),
+    ({"prompt": "q", "chosen": "c", "rejected": ""}, Kind.ranking, "'rejected' is empty"),
+    ({"chosen": "c", "rejected": "r"}, Kind.ranking, "no prompt"),
+    ({"chosen": HH + "c", "rejected": "\n\nHuman: x\n\nAssistant: r"}, Kind.ranking, "differ"),
+    ({"chosen": HH + "c", "rejected": HH}, Kind.ranking, "empty"),
+    ({"chosen": HH + "c\n\nHuman: x", "rejected": HH + "c"}, Kind.ranking, "end with an assistant"),
+    ({"prompt": "q", "responses": ["a", "b"], "ranks": [1]}, Kind.ranking, "as many"),
+    ({"prompt": "q", "responses": "ab", "ranks": [1, 2]}, Kind.ranking, "lists"),
+    ({"prompt": "q", "responses": ["a", "a"], "ranks": [1, 2]}, Kind.ranking, "identical"),
+    ({"prompt": "q", "responses": ["a", 5], "ranks": [1, 2]}, Kind.ranking, "not a text"),
+    ({"messages": MESSAGES[:1]}, Kind.chat, "no assistant answer"),
+    ({"messages": []}, Kind.chat, "not a list"),
+    ({"messages": "q"}, Kind.chat, "not a list"),
+    ({"prompt": MESSAGES}, Kind.prompt, "end with a user"),
+    ({"instruction": "q", "output": "a", "history": ["x"]}, Kind.chat, "history"),
+])  # fmt: skip
+def test_bad_row(row, kind, reason):
+    with pytest.raises(BadRow, match=reason):
+        read(row, kind)
