@@ -84,15 +84,14 @@ def resume(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A run directory; `llmtrain runs` lists them.")],
 ) -> None:
     """Go on with a run that was interrupted, from its newest intact checkpoint, to the same bits."""
-    from llmtrain.config.app import JobFailed
     from llmtrain.config.app import run as execute
+    from llmtrain.run.directory import read_config
     from llmtrain.run.logs import plain
 
+    read_config(run)
     plain(run)
-    try:
-        execute(run)
-    except JobFailed as error:
-        raise typer.Exit(error.exit_code) from None
+    code, _ = execute(run)
+    raise typer.Exit(code)
 
 
 @app.command()

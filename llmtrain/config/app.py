@@ -5,67 +5,91 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import hydra
 from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
-from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from llmtrain.config import recipes, sweep
 from llmtrain.config.check import build, mapping
 from llmtrain.config.paths import CONF
-from llmtrain.config.schema import COMMANDS, Common
-from llmtrain.errors import ConfigError, Interrupted, LlmtrainError, UsageError
+from llmtrain.config.schema import COMMANDS
+from llmtrain.errors import ConfigError, LlmtrainError, UsageError
 from llmtrain.run import directory
+from llmtrain.run.provenance import redact
 
 log = logging.getLogger("llmtrain")
 QUIET = ("--cfg", "-c", "--info", "-i", "--hydra-help", "--resolve", "--package", "-p")
 
 
-class JobFailed(Exception):
-    """A job that ended badly and has said so. Always picklable, whatever the job raised."""
-
-    def __init__(self, exit_code: int = 1):
-        super().__init__(exit_code)
-        self.exit_code = exit_code
-
-
 def main(command: str, args: list[str], prog: str) -> int:
     """Run `command` with Hydra's command line; returns the exit code. Raises LlmtrainError for a wrong one."""
-    _register()
-    args = recipes.resolve(command, args)
+    run_id = directory.new_id()
+    _register(run_id)
     multirun = bool({"-m", "--multirun"} & set(args))
     looks = any(arg.split("=")[0] in QUIET for arg in args)
-    if not multirun and not looks:  # before Hydra makes a directory
-        _compose(command, [arg for arg in args if not arg.startswith("-") and not arg.startswith("hydra.")])
+    root = "" if looks else _check(command, recipes.resolve(command, args), multirun)  # before Hydra makes a directory
+    args = recipes.resolve(command, args)  # again: a pipeline's check has stored its stages' recipes
+    codes: list[int] = []
+
+    def task(config: DictConfig) -> float | None:
+        code, value = job(config)
+        codes.append(code)
+        return value
+
     try:
         with _process([prog, *args]):
             hydra.main(config_path=str(CONF), config_name=command, version_base="1.3")(task)()
-    except JobFailed as error:
-        return error.exit_code
     except (HydraException, OmegaConfBaseException, ValueError) as error:
         raise ConfigError(explain(error)) from None
-    finally:
-        if multirun:
-            sweep.report(command)
-    return 0
+    if multirun:
+        return sweep.report(Path(root, command, "sweep", run_id))  # hydra.sweep.dir of conf/base.yaml
+    return max(codes, default=0)
 
 
-def compose_stage(command: str, recipe: str, overrides: dict[str, Any]) -> Any:
+def _check(command: str, args: list[str], multirun: bool) -> str:
+    """Check a single run, or the first job of a sweep, and all stages of a pipeline; returns run.root."""
+    given = [arg for arg in args if not arg.startswith(("-", "hydra.", "hydra/"))]
+    config = _compose(command, _first_job(given) if multirun else given)
+    if command == "pipeline":
+        from llmtrain.stages.pipeline import plan
+
+        plan(config, Path(config.run.root))
+    return config.run.root
+
+
+def _first_job(overrides: list[str]) -> list[str]:
+    """Overrides with the first value of each sweep; what only a sweeper can choose is left out. Raises ConfigError."""
+    first = []
+    try:
+        parsed = OverridesParser.create().parse_overrides(overrides)
+    except HydraException as error:
+        raise ConfigError(explain(error)) from None
+    for override in parsed:
+        if override.is_discrete_sweep():
+            first.append(f"{override.get_key_element()}={next(iter(override.sweep_string_iterator()))}")
+        elif not override.is_sweep_override():
+            first.append(str(override.input_line))
+    return first
+
+
+def compose_stage(command: str, recipe: str, overrides: dict[str, Any], coming: Collection[str] = ()) -> Any:
     """The checked configuration of a stage: its recipe (a name, or a YAML file) under nested overrides.
 
-    Raises ConfigError that names the stage.
+    coming: paths that an earlier stage will have made by then. Raises ConfigError that names the stage.
     """
     _register()
     try:
-        return _compose(command, recipes.resolve(command, [f"conf={recipe}", *_flat(overrides)]))
+        return _compose(command, recipes.resolve(command, [f"conf={recipe}", *_flat(overrides)]), coming)
     except UsageError as error:
         raise ConfigError(f"{command} (conf={recipe}):\n{error}") from None
 
@@ -92,13 +116,17 @@ def _literal(value: Any) -> str:
     return str(value)
 
 
-def _compose(command: str, overrides: list[str]) -> Common:
-    """Compose outside a job and check. Raises ConfigError."""
+def _compose(command: str, overrides: list[str], coming: Collection[str] = ()) -> Any:
+    """Compose beside Hydra's own job and check. Raises ConfigError."""
+    running = GlobalHydra.instance().hydra  # a pipeline composes its stages inside its own job
+    GlobalHydra.instance().clear()
     try:
         with initialize_config_dir(str(CONF), version_base="1.3"):
-            return build(_plain(compose(command, overrides)))
+            return build(_plain(compose(command, overrides)), coming)
     except (HydraException, OmegaConfBaseException, ValueError) as error:
         raise ConfigError(explain(error)) from None
+    finally:
+        GlobalHydra.instance().hydra = running
 
 
 def _plain(config: DictConfig) -> dict[str, Any]:
@@ -128,34 +156,39 @@ def _process(argv: list[str]) -> Iterator[None]:
             os.environ["HYDRA_FULL_ERROR"] = flag
 
 
-def task(config: DictConfig) -> float | None:
-    """One job, called by Hydra in whatever process its launcher chose; returns the headline metric."""
+def job(config: DictConfig) -> tuple[int, float | None]:
+    """One job, called by Hydra in whatever process its launcher chose: exit code and headline metric.
+
+    Hydra would print a failure its own way and end a sweep, so nothing but an interruption is raised.
+    """
     path = Path(HydraConfig.get().runtime.output_dir)
     try:
         typed = build(_plain(config))
         directory.create(path, mapping(typed), argv=sys.argv)
-        return run(path)
-    except Interrupted:
-        raise
     except LlmtrainError as error:
         log.error("%s", error)
-        raise JobFailed(error.exit_code) from None
+        return error.exit_code, None
+    return run(path)
 
 
-def run(path: Path) -> float | None:
-    """Execute (or go on with) the run in `path`. What nobody expected becomes one line and a traceback file."""
+def run(path: Path) -> tuple[int, float | None]:
+    """Execute (or go on with) the run in `path`: exit code and headline metric.
+
+    What nobody expected becomes one line here and a traceback in a file.
+    """
     from llmtrain.launch.processes import execute
 
     try:
         value = execute(path).get("value")
-    except (LlmtrainError, Interrupted):
-        raise
+    except LlmtrainError as error:
+        log.error("%s", error)
+        return error.exit_code, None
     except Exception as error:
         trace = path / "traceback.txt"
-        trace.write_text(traceback.format_exc(), encoding="utf-8")
+        trace.write_text(redact(traceback.format_exc()), encoding="utf-8")
         log.error("%s: %s (a bug, or a machine in trouble; the traceback is in %s)", type(error).__name__, error, trace)
-        raise JobFailed(1) from None
-    return value if isinstance(value, float) else None
+        return 1, None
+    return 0, value if isinstance(value, float) else None
 
 
 def explain(error: Exception) -> str:
@@ -185,8 +218,3 @@ def _nearest(key: str) -> str:
         leaf[n] for n in difflib.get_close_matches(key.split(".")[-1], leaf, n=1)
     ]
     return f"there is no such key; did you mean {near[0]}?" if near else "there is no such key; --help lists them"
-
-
-def is_sweep() -> bool:
-    """Whether the running job is one of a sweep."""
-    return HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN

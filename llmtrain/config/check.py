@@ -4,6 +4,7 @@ import dataclasses
 import difflib
 import math
 import re
+from collections.abc import Collection
 from enum import Enum
 from pathlib import Path
 from types import UnionType
@@ -16,15 +17,18 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 DURATION = re.compile(r"\d+(\.\d+)?\s*[smh]?")
 
 
-def build(values: dict[str, Any]) -> Any:
-    """The dataclass of `values["command"]`. Raises ConfigError that lists every fault."""
+def build(values: dict[str, Any], coming: Collection[str] = ()) -> Any:
+    """The dataclass of `values["command"]`. Raises ConfigError that lists every fault.
+
+    coming: paths of data.path that need not exist yet.
+    """
     command = values.get("command")
     if command not in COMMANDS:
         raise ConfigError(f"command: {command!r} is none of {', '.join(COMMANDS)}")
     faults: list[str] = []
     config = _node(COMMANDS[command], values, "", faults)
     if not faults:
-        faults += combinations(config)
+        faults += combinations(config) + missing_files(config, coming)
     if faults:
         raise ConfigError("\n".join(faults))
     return config
@@ -169,11 +173,14 @@ def _data(config: Any) -> list[str]:
         ]
     elif not data.path:
         faults.append("data.path: empty; give files, folders, hub:org/name or latest")
-    for path in data.path:
-        local = not path.startswith("hub:") and path != "latest"
-        if local and not Path(path).expanduser().exists():
-            faults.append(f"data.path: {path}: no such file or folder")
     return faults
+
+
+def missing_files(config: Any, coming: Collection[str]) -> list[str]:
+    """Files and folders of data.path that are not there."""
+    given = config.data.path if _has(config, "data") else []
+    local = [p for p in given if not p.startswith("hub:") and p != "latest" and p not in coming]
+    return [f"data.path: {p}: no such file or folder" for p in local if not Path(p).expanduser().exists()]
 
 
 def _get(node: Any, key: str) -> Any:

@@ -35,14 +35,12 @@ def rows(folder: Path) -> list[dict[str, Any]]:
     return sorted(found, key=lambda r: (r["value"] is None, (r["value"] or 0.0) * (1 if lower else -1)))
 
 
-def report(command: str) -> None:
-    """Write and print the table of the sweep that just ran in this process."""
+def report(command: str) -> int:
+    """Write and print the table of the sweep that just ran in this process; the exit code: 1 when a job failed."""
     folder = newest(command)
-    if folder is None:
-        return
-    table = rows(folder)
-    if not table:
-        return
+    table = rows(folder) if folder else []
+    if folder is None or not table:
+        return 1
     with (folder / "sweep.csv").open("w", newline="", encoding="utf-8") as handle:
         writer = csv.DictWriter(handle, fieldnames=list(table[0]))
         writer.writeheader()
@@ -56,6 +54,7 @@ def report(command: str) -> None:
     console = Console()
     console.print(view)
     console.print(f"as a file: {folder / 'sweep.csv'}")
+    return int(any(row["status"] not in directory.DONE for row in table))
 
 
 def newest(command: str) -> Path | None:

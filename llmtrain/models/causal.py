@@ -20,11 +20,14 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
+from transformers.utils import logging as transformers_logging
 
 from llmtrain.data.pack import Packed, Targets, pack
 from llmtrain.errors import InitError
 from llmtrain.models.attention import PACKED, blocks
 from llmtrain.objectives.logprobs import token_logprobs
+
+transformers_logging.disable_progress_bar()  # a checkpoint of a small model is no event
 
 SELF_TEST_TOLERANCE = 1e-3
 RESIDUAL = ("o_proj.weight", "down_proj.weight", "c_proj.weight")  # what writes into the residual stream

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from transformers import DynamicCache, PreTrainedModel
+from transformers import PreTrainedModel
 
 from llmtrain.models.attention import decoding
+from llmtrain.rollout.cache import preallocated
 
 DROP = 0.8  # finished rows leave when the others are at most this share
 
@@ -75,7 +76,7 @@ class _Batch:
         self.seen = torch.ones(len(prompts), width + max_new_tokens, dtype=torch.int64, device=self.device)
         self.seen[:, :width] = (torch.arange(width)[None] >= (width - lengths)[:, None]).to(self.device)
         self.width, self.max_new_tokens = width, max_new_tokens
-        self.cache = DynamicCache(config=model.config)
+        self.cache = preallocated(model.config, width + max_new_tokens)
         self.written = torch.full((len(prompts), max_new_tokens), eos_id, device=self.device)
         self.count = torch.zeros(len(prompts), dtype=torch.int64, device=self.device)
 

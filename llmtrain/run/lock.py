@@ -13,7 +13,7 @@ from llmtrain.errors import LockedError, RunError
 
 NAME = ".lock"
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
-ATTEMPTS, PAUSE = 4, 0.05  # is_held() takes the lock for an instant; seconds
+ATTEMPTS, PAUSE = 6, 0.05  # is_held() and a program being started share the lock for an instant; seconds
 
 _held: set[int] = set()
 

@@ -27,17 +27,20 @@ ENVIRONMENT = re.compile(
     r"(^|_)(TOKEN|SECRET|PASSWORD|PASSWD|PASSPHRASE|CREDENTIALS?)(_|$)|(API|ACCESS|SECRET|PRIVATE|AUTH)_?KEY", re.I
 )
 SHAPES = re.compile(
-    r"\b(hf_[A-Za-z0-9]{16,}|sk-[A-Za-z0-9_-]{16,}|gh[pousr]_[A-Za-z0-9]{16,}|github_pat_\w{16,}|glpat-[\w-]{16,}"
+    r"\b(hf_[A-Za-z0-9]{16,}|sk-(?=[\w-]*\d)[\w-]{16,}|gh[pousr]_[A-Za-z0-9]{16,}|github_pat_\w{16,}|glpat-[\w-]{16,}"
     r"|xox[abprs]-[\w-]{10,}|(AKIA|ASIA)[0-9A-Z]{16}|eyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]{8,})"
 )
 USERINFO = re.compile(r"(?<=://)[^/\s@'\"]+(?=@)")
 BEARER = re.compile(r"(?i)\b(bearer|basic)\s+[A-Za-z0-9+/=._~-]{8,}")
 # Names of secrets. `token` counts alone or with such a prefix: eos_token, num_tokens, max_new_tokens are no secrets.
+NAMES = (
+    r"[\w.-]*(?:(?:api|access|secret|private)[_-]?key|secret|password|passwd|passphrase"
+    r"|(?:hf|hub|api|auth|access|refresh|wandb|github|gitlab|bearer|session)[_-]?token)"
+    r"|token(?=['\"]?\s*[=:]\s*['\"]?\S{8})"
+)
+VALUE = r"\"[^\"]*\"|'[^']*'|[^\s,;&'\"\]})]+"
 NAMED = re.compile(
-    r"(?i)(?P<name>(?<![A-Za-z0-9])(?:[\w.-]*(?:api[_-]?key|access[_-]?key(?:[_-]id)?|secret[_-]?key|private[_-]?key|secret"
-    r"|password|passwd|passphrase|(?:hf|hub|api|auth|access|refresh|wandb|github|gitlab|bearer|session)[_-]?token)"
-    r"|token(?=['\"]?\s*[=:]\s*['\"]?\S{8})))(?P<sep>['\"]?\s*[=:]\s*)"
-    r"(?P<value>\"[^\"]*\"|'[^']*'|[^\s,;&'\"\]})]+)"
+    rf"(?i)(?P<name>(?<![A-Za-z0-9_])(?<![A-Za-z0-9]-)(?:{NAMES}))(?P<sep>['\"]?\s*[=:]\s*)(?P<value>{VALUE})"
 )
 
 

@@ -73,13 +73,13 @@ def plan(config: Pipeline, path: Path) -> list[Step]:
         shared = {"seed": config.seed, "run": {"root": config.run.root, "name": config.run.name}}
         launch = {"launch": mapping(config.launch), "log": mapping(config.log)}
         overrides = merged(shared | launch, own[command], links)
-        steps.append(Step(name, command, compose_stage(command, config.recipe, overrides)))
+        steps.append(Step(name, command, compose_stage(command, config.recipe, overrides, rankings)))
         return str(path / name)
 
+    rankings: list[str] = []
     evaluated = [add("pretrain", "pretrain")]
     sft = newest = add("sft", "sft", init=evaluated[0])
     evaluated.append(sft)
-    rankings: list[str] = []
     for number in range(1, config.rounds + 1):
         mark = "" if number == config.rounds else f"-{number}"
         given: dict[str, Any] = {}

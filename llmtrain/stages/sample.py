@@ -135,7 +135,7 @@ def rank(config: Sample, prompts: Sequence[Prompt], answers: Sequence[Sequence[A
         own = prompt.meta["h"]
         others = [h for h in hhh.H if h != own and good[h]]
         foreign = [others[i % len(others)] if i % 4 < 2 and others else own for i in range(config.foreign)]
-        pool = [(a.text, a.ended) for a in given] + [rng.choice(good[h]) for h in foreign if good[h]]
+        pool = [(a.text, a.ended) for a in given if a.text.strip()] + [rng.choice(good[h]) for h in foreign if good[h]]
         ranking = annotate(prompt, pool, config.noise, rng)
         if ranking is not None:
             rankings.append(ranking)

@@ -10,6 +10,8 @@ from safetensors.torch import save_file
 
 from llmtrain.run.checkpoints import Checkpoints
 
+FILES = ["config.json", "manifest.json", "model.safetensors", "tokenizer.json", "trainer.json", "trainer.safetensors"]
+
 
 def write_model(value: float) -> Callable[[Path], None]:
     """A stand-in for save_pretrained: weights that all are `value`."""
@@ -47,3 +49,15 @@ def die() -> None:
 
 def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
+
+
+def value_of(checkpoints: Checkpoints) -> float:
+    """The one number in the newest checkpoint."""
+    newest = checkpoints.newest()
+    assert newest is not None
+    assert newest.state() == {"cursor": newest.step}
+    return float(newest.tensors()["optimizer.step.weight"][0])
+
+
+def leftovers(checkpoints: Checkpoints) -> list[str]:
+    return [name for name in names(checkpoints.folder) if name.startswith(".tmp")]

@@ -19,6 +19,7 @@ CANARIES = {
     "override": "wandb_api_key=0123456789abcdef",
     "yaml": "password: hunter2",
     "argument": "--token=0123456789abcdef",
+    "long name": "AWS_SECRET_ACCESS_KEY=0123456789abcdef",
 }
 SECRETS = ["hf_AbC", "sk-proj", "ghp_", "AKIA", "s3cretpass", "alice", "0123456789abcdef", "abcdef0123", "hunter2"]
 
@@ -40,9 +41,11 @@ def test_canaries_are_gone(text):
         "batch.micro_tokens=16384",
         "time/tokens_per_second: 123456.7",
         "unknown token: 'q'",
+        "eos-token: 0123456789 tokenizer.bos_token=0123456789",
         "tokenizer.name=bpe",
         "commit 2f9c1d6e8a7b5c4d3e2f1a0b9c8d7e6f5a4b3c2d",
         "sk-learn and hf_hub are packages",
+        "runs/sk-learn-experiments-with-trees",
         "runs/sft/tiny/20260101-000000-00ab12",
         "https://example.org/a@b",
         "hub:org/name@0123456789abcdef",
