@@ -95,7 +95,11 @@ def resume(
 
 
 @app.command()
-def runs(root: Annotated[Path, typer.Argument(metavar="ROOT", help="Where the runs are.")] = Path("runs")) -> None:
+def runs(
+    root: Annotated[Path, typer.Argument(metavar="ROOT", envvar="LLMTRAIN_RUNS", help="Where the runs are.")] = Path(
+        "runs"
+    ),
+) -> None:
     """Show what came from what, how it stands, its step and headline metric."""
     from rich.console import Console
 
@@ -109,11 +113,10 @@ def main() -> None:
     tune()
     try:
         app()
-    except LlmtrainError as error:
-        print(f"llmtrain: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
-    except Interrupted as error:
-        print(f"llmtrain: {error}", file=sys.stderr)
+    except (LlmtrainError, Interrupted) as error:
+        from llmtrain.run.provenance import redact
+
+        print(f"llmtrain: {redact(str(error))}", file=sys.stderr)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         sys.exit(130)

@@ -16,6 +16,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -28,21 +29,24 @@ from llmtrain.run import directory
 from llmtrain.run.provenance import redact
 
 log = logging.getLogger("llmtrain")
+ENVIRONMENT = ("LLMTRAIN_RUNS", "LLMTRAIN_CACHE")
 QUIET = ("--cfg", "-c", "--info", "-i", "--hydra-help", "--resolve", "--package", "-p")
 
 
 def main(command: str, args: list[str], prog: str) -> int:
     """Run `command` with Hydra's command line; returns the exit code. Raises LlmtrainError for a wrong one."""
-    run_id = directory.new_id()
-    _register(run_id)
+    run_id = directory.new_id()  # one for all jobs of a sweep, in whatever process they run
+    OmegaConf.register_new_resolver("run_id", lambda: run_id, replace=True)
+    _register()
     multirun = bool({"-m", "--multirun"} & set(args))
     looks = any(arg.split("=")[0] in QUIET for arg in args)
+    argv = [prog, *args]
     root = "" if looks else _check(command, recipes.resolve(command, args), multirun)  # before Hydra makes a directory
     args = recipes.resolve(command, args)  # again: a pipeline's check has stored its stages' recipes
     codes: list[int] = []
 
     def task(config: DictConfig) -> float | None:
-        code, value = job(config)
+        code, value = job(config, argv)
         codes.append(code)
         return value
 
@@ -88,10 +92,11 @@ def compose_stage(command: str, recipe: str, overrides: dict[str, Any], coming: 
     coming: paths that an earlier stage will have made by then. Raises ConfigError that names the stage.
     """
     _register()
-    try:
-        return _compose(command, recipes.resolve(command, [f"conf={recipe}", *_flat(overrides)]), coming)
-    except UsageError as error:
-        raise ConfigError(f"{command} (conf={recipe}):\n{error}") from None
+    with recipes.apart():
+        try:
+            return _compose(command, recipes.resolve(command, [f"conf={recipe}", *_flat(overrides)]), coming)
+        except UsageError as error:
+            raise ConfigError(f"{command} (conf={recipe}):\n{error}") from None
 
 
 def _flat(overrides: dict[str, Any], at: str = "") -> Iterator[str]:
@@ -111,8 +116,10 @@ def _literal(value: Any) -> str:
         return str(value).lower()
     if isinstance(value, list):
         return "[" + ",".join(map(_literal, value)) + "]"
-    if isinstance(value, str) and not re.fullmatch(r"[\w./:-]+", value):
-        return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
+    if isinstance(value, str) and (
+        value in ("true", "false", "null") or not re.fullmatch(r"[A-Za-z_][\w./:-]*", value)
+    ):
+        return recipes.quoted(value)
     return str(value)
 
 
@@ -122,23 +129,36 @@ def _compose(command: str, overrides: list[str], coming: Collection[str] = ()) -
     GlobalHydra.instance().clear()
     try:
         with initialize_config_dir(str(CONF), version_base="1.3"):
-            return build(_plain(compose(command, overrides)), coming)
+            return _typed(compose(command, overrides), command, coming)
     except (HydraException, OmegaConfBaseException, ValueError) as error:
         raise ConfigError(explain(error)) from None
     finally:
         GlobalHydra.instance().hydra = running
 
 
-def _plain(config: DictConfig) -> dict[str, Any]:
+def _typed(config: DictConfig, command: str, coming: Collection[str] = ()) -> Any:
+    """The dataclass of a composed configuration. Raises ConfigError with all faults."""
     values = OmegaConf.to_container(config, resolve=True, throw_on_missing=False, enum_to_str=True)
     assert isinstance(values, dict)
-    return {str(key): value for key, value in values.items() if key not in ("hydra", "conf")}
+    plain = {str(key): value for key, value in values.items() if key not in ("hydra", "conf")}
+    if plain.get("command") != command:
+        own = plain.get("command")
+        raise ConfigError(f"command: this is a configuration of {own!r}, not of {command!r}; use llmtrain {own}")
+    return build(plain, coming)
 
 
 def _register() -> None:
-    """Resolvers. The run id is fixed for one invocation: Hydra copies the resolver cache to every job of a sweep."""
-    OmegaConf.register_new_resolver("run_id", directory.new_id, use_cache=True, replace=True)
     OmegaConf.register_new_resolver("slug", directory.slug, replace=True)
+    OmegaConf.register_new_resolver("oc.env", _environment, replace=True)
+
+
+def _environment(name: str, default: str | None = None) -> str | None:
+    """What ${oc.env:..} gives. A configuration is saved, so no other variable gets in. Raises ConfigError."""
+    if name not in ENVIRONMENT:
+        raise ConfigError(
+            f"oc.env: {name} does not go into a configuration, which is saved (only {', '.join(ENVIRONMENT)})"
+        )
+    return os.environ.get(name, default)
 
 
 @contextmanager
@@ -156,15 +176,19 @@ def _process(argv: list[str]) -> Iterator[None]:
             os.environ["HYDRA_FULL_ERROR"] = flag
 
 
-def job(config: DictConfig) -> tuple[int, float | None]:
+def job(config: DictConfig, argv: list[str]) -> tuple[int, float | None]:
     """One job, called by Hydra in whatever process its launcher chose: exit code and headline metric.
 
-    Hydra would print a failure its own way and end a sweep, so nothing but an interruption is raised.
+    argv: the command line, for the record; a job of a sweep records its own part. Hydra would print a failure its own
+    way and end a sweep, so nothing but an interruption is raised.
     """
-    path = Path(HydraConfig.get().runtime.output_dir)
+    own = HydraConfig.get()
+    path = Path(own.runtime.output_dir)
+    if own.mode == RunMode.MULTIRUN:
+        argv = [argv[0], *own.overrides.task]
     try:
-        typed = build(_plain(config))
-        directory.create(path, mapping(typed), argv=sys.argv)
+        typed = _typed(config, str(own.job.config_name))
+        directory.create(path, mapping(typed), argv=argv)
     except LlmtrainError as error:
         log.error("%s", error)
         return error.exit_code, None

@@ -10,7 +10,8 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
-from llmtrain.config.schema import COMMANDS, Common, DataName, DPOLoss, KLName, ScheduleName, TokenizerName
+from llmtrain.config.choices import Annotator, DataName, DPOLoss, Improve, KLName, ScheduleName, TokenizerName
+from llmtrain.config.schema import COMMANDS, Common
 from llmtrain.errors import ConfigError
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -119,7 +120,7 @@ def combinations(config: Common) -> list[str]:
     faults = []
     if not NAME.fullmatch(config.run.name):
         faults.append(f"run.name: {config.run.name!r} may hold letters, digits, . _ - and at most 64 of them")
-    for check in (_limits, _schedule, _data, _tokenizer, _model, _ppo, _kl, _dpo, _stop):
+    for check in (_limits, _schedule, _data, _tokenizer, _model, _sample, _ppo, _kl, _dpo, _stop, _pipeline):
         faults += check(config)
     return faults
 
@@ -216,6 +217,34 @@ def _model(config: Any) -> list[str]:
         faults.append(f"data.max_length: {config.data.max_length} is more than model.context={m.context}")
     if config.sampling.max_new_tokens >= m.context:
         faults.append(f"sampling.max_new_tokens: must be less than model.context={m.context}")
+    return faults
+
+
+def _sample(config: Any) -> list[str]:
+    if not _has(config, "foreign"):
+        return []
+    faults = []
+    if config.annotate is Annotator.none:
+        if config.foreign:
+            faults.append(f"foreign: {config.foreign} does nothing with annotate=none; set it to 0")
+    elif config.data.name is not DataName.microworld:
+        faults.append(f"annotate: {config.annotate.value} needs the gold graders of data=microworld; set it to none")
+    if config.answers > 1 and config.sampling.temperature == 0:
+        faults.append(f"sampling.temperature: 0 makes all {config.answers} answers the same; raise it, or answers=1")
+    return faults
+
+
+def _pipeline(config: Any) -> list[str]:
+    """Overrides of a stage that this pipeline does not have would do nothing."""
+    if not _has(config, "improve"):
+        return []
+    unused = ["dpo"] if config.improve is Improve.ppo else ["reward", "ppo"]
+    faults = [f"{s}: does nothing with improve={config.improve.value}; drop {s}.*" for s in unused if _get(config, s)]
+    if config.annotate is Annotator.none:
+        if config.sample:
+            faults.append("sample: does nothing with annotate=none; drop sample.*")
+        if config.rounds > 1:
+            faults.append(f"rounds: {config.rounds} rounds need new rankings each; set annotate, or rounds=1")
     return faults
 
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from llmtrain.config.paths import groups, recipes
+from llmtrain.config.paths import STAGES, defaults, groups, recipes
 from llmtrain.config.usage import keys
 
 
@@ -17,25 +17,35 @@ def complete(command: str, args: list[str], incomplete: str) -> list[str]:
         whole, cut = args[-1] + "=", len(args[-1]) + 1
     else:
         whole, cut = incomplete, 0
-    return [word[cut:] for word in candidates(command, whole)]
+    found = candidates(command, whole)
+    if len(found) == 1 and found[0] != whole and found[0].endswith("="):  # bash would put a space after `key=`
+        found = candidates(command, found[0]) or found
+    return [word[cut:] for word in found]
 
 
 def candidates(command: str, word: str) -> list[str]:
-    """Whole words that begin with `word`."""
+    """Whole words that begin with `word`; in a pipeline also those of a stage, under its name."""
+    stage, dot, rest = word.partition(".")
+    if command == "pipeline" and dot and stage in STAGES:
+        return [f"{stage}.{found}" for found in candidates(stage, rest)]
     sign = word[: len(word) - len(word.lstrip("+~"))]
     key, equals, value = word[len(sign) :].partition("=")
     if equals:
         return [f"{sign}{key}={option}" for option in _values(command, key, value) if option.startswith(value)]
-    names = ["conf", *groups(), *(k.name for k in keys(command))]
+    names = ["conf", *_groups(command), *(k.name for k in keys(command))]
     return [f"{sign}{name}=" for name in dict.fromkeys(names) if name.startswith(key)]
 
 
+def _groups(command: str) -> dict[str, list[str]]:
+    return {name: options for name, options in groups().items() if name in defaults(command)}
+
+
 def _values(command: str, key: str, value: str) -> list[str]:
-    files = [str(p) + ("/" if p.is_dir() else "") for p in sorted(Path().glob(f"{value}*"))]
+    files = _files(value)
     if key == "conf":
         return [*recipes(command), *(f for f in files if f.endswith((".yaml", ".yml", "/")))]
-    if key in groups():
-        return [*groups()[key], *(files if key == "data" else [])]
+    if key in _groups(command):
+        return [*_groups(command)[key], *(files if key == "data" else [])]
     if key in ("init", "judge.init", "reference", "data.path"):
         return ["latest", *files]
     default = next((k for k in keys(command) if k.name == key), None)
@@ -43,5 +53,17 @@ def _values(command: str, key: str, value: str) -> list[str]:
         return []
     if default.default in ("true", "false"):
         return ["true", "false"]
-    choices = default.comment.rpartition("One of: ")[2].rstrip(".") if "One of: " in default.comment else ""
-    return choices.split(", ") if choices else [default.default]
+    if "One of: " in default.comment:
+        return default.comment.rpartition("One of: ")[2].rstrip(".").split(", ")
+    return [] if "${" in default.default else [default.default]
+
+
+def _files(start: str) -> list[str]:
+    """Paths that begin with `start`, as it was typed; folders end with a slash."""
+    folder, slash, name = start.rpartition("/")
+    try:
+        found = sorted(Path(folder + slash).expanduser().iterdir())
+    except OSError:  # no such folder
+        return []
+    shown = [p for p in found if p.name.startswith(name) and (name or not p.name.startswith("."))]
+    return [f"{folder}{slash}{p.name}{'/' if p.is_dir() else ''}" for p in shown]

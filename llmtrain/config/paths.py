@@ -3,6 +3,8 @@
 import re
 from pathlib import Path
 
+STAGES = ("pretrain", "sft", "sample", "reward", "ppo", "dpo", "eval")  # whose keys a pipeline takes, under their names
+
 _package = Path(__file__).resolve().parents[1]
 # In a wheel conf/ lies inside the package; in a checkout or an editable install, beside it.
 CONF = _package / "conf" if (_package / "conf").is_dir() else _package.parent / "conf"

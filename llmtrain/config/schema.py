@@ -5,92 +5,19 @@ Every field is required: defaults live in conf/*.yaml alone, with a comment that
 """
 
 from dataclasses import dataclass, field
-from enum import Enum
 from typing import Any
 
 from omegaconf import MISSING
+
+from llmtrain.config.choices import AdvantageName, Annotator, Architecture, DataName, Device, DPOLoss, Dtype, Improve
+
+# isort: split
+from llmtrain.config.choices import KLName, MissingEos, OnBadRow, ScheduleName, Tie, TokenizerName
 
 
 def number(low: float | None = None, high: float | None = None) -> Any:
     """A required number within [low, high]; None leaves a side open."""
     return field(default=MISSING, metadata={"low": low, "high": high})
-
-
-class Device(Enum):
-    auto = "auto"
-    cpu = "cpu"
-    cuda = "cuda"
-
-
-class Dtype(Enum):
-    auto = "auto"
-    float32 = "float32"
-    bfloat16 = "bfloat16"
-
-
-class Architecture(Enum):
-    llama = "llama"
-    gpt2 = "gpt2"
-
-
-class TokenizerName(Enum):
-    bpe = "bpe"
-    char = "char"
-    file = "file"
-
-
-class DataName(Enum):
-    microworld = "microworld"
-    files = "files"
-
-
-class OnBadRow(Enum):
-    fail = "fail"
-    skip = "skip"
-
-
-class ScheduleName(Enum):
-    cosine = "cosine"
-    linear = "linear"
-    constant = "constant"
-    wsd = "wsd"
-
-
-class KLName(Enum):
-    fixed = "fixed"
-    adaptive = "adaptive"
-
-
-class AdvantageName(Enum):
-    gae = "gae"
-
-
-class MissingEos(Enum):
-    replace = "replace"
-    subtract = "subtract"
-
-
-class Tie(Enum):
-    drop = "drop"
-    half = "half"
-
-
-class DPOLoss(Enum):
-    sigmoid = "sigmoid"
-    conservative = "conservative"
-    robust = "robust"
-    ipo = "ipo"
-    hinge = "hinge"
-
-
-class Annotator(Enum):
-    none = "none"
-    simulated = "simulated"
-
-
-class Improve(Enum):
-    ppo = "ppo"
-    dpo = "dpo"
 
 
 @dataclass
@@ -283,6 +210,7 @@ class Sample(Common):
     foreign: int = number(0)
     annotate: Annotator = MISSING
     noise: float = number(0, 1)
+    held_out: int = number(0)
 
 
 @dataclass

@@ -71,7 +71,8 @@ def fit(
     try:
         return loop.run()
     except StopAsked as asked:  # between two rounds, or in a rollout or an evaluation, which change no weight
-        loop.save()
+        if loop.step:
+            loop.save()
         raise Interrupted(asked.signal, f"saved step {loop.step}; go on with: {session.resume_command}") from None
 
 
@@ -90,6 +91,7 @@ class _Fit:
         self.out_of_time = False
         self.values: Evaluation = {}
         self.evaluated_at = self.saved_at = -1
+        self.settled_at = 0  # the last step after which evaluation, stop test and saving are done
         self.latest: dict[str, float] = {}
         self.started = time.monotonic()
 
@@ -97,6 +99,8 @@ class _Fit:
         if self.session.checkpoint:
             self._resume()
         start = self.step
+        if self.session.checkpoint and self.settled_at != self.step:  # a signal came before what follows a round
+            self._between()
         if self.plan.evaluate_first and self.step == 0:
             self._evaluate()
         with Meter(self.session.title, self.plan.max_steps, start, enabled=self.plan.progress) as meter:
@@ -120,7 +124,7 @@ class _Fit:
         self.reason = saved["reason"]
         if self.stop:
             self.stop.hits = saved["hits"]
-        self.saved_at = self.step
+        self.saved_at = self.settled_at = self.step if saved["settled"] else -1
         if saved["values"] is not None:
             self.values, self.evaluated_at = unpack(saved["values"]), self.step
         log.info("resumed at step %d from %s", self.step, checkpoint.path)
@@ -183,6 +187,7 @@ class _Fit:
             self._evaluate()
             if self.stop:
                 self.reason = self.stop.observe(self.step, self.values) or self.reason
+        self.settled_at = self.step
         if saves:
             self.save()
         limit = self.plan.max_seconds
@@ -209,6 +214,7 @@ class _Fit:
             "rolled_back": self.rolled_back,
             "hits": self.stop.hits if self.stop else 0,
             "reason": self.reason,
+            "settled": self.settled_at == self.step,
             "values": pack(self.values) if self.evaluated_at == self.step else None,
         }
         tensors = state.tensors(self.learner, self.optimizer)

@@ -19,6 +19,8 @@ from torch import Tensor, nn
 from transformers import AttentionInterface, PreTrainedModel
 from transformers.masking_utils import AttentionMaskInterface
 
+from llmtrain.errors import InitError
+
 PACKED = "llmtrain_packed"
 DECODING = "sdpa"
 ALIKE = 0.7  # a sequence joins a block when it is at least this share of the block's longest
@@ -57,6 +59,23 @@ def blocks(bounds: Tensor) -> Blocks:
     return Blocks(take, shapes, torch.from_numpy(back).to(bounds.device))
 
 
+UNKNOWN = ("softcap", "s_aux", "position_bias")  # what some architectures add to plain attention
+
+
+def checked(module: nn.Module, layout: Blocks | None, window: int | None, extra: dict[str, Any]) -> Blocks:
+    """The layout; raises InitError where plain causal attention would not be what the architecture means."""
+    name = type(module).__name__
+    if layout is None:
+        raise InitError(f"{name} does not hand llmtrain's arguments on to its attention; it cannot train packed rows")
+    strange = [key for key in UNKNOWN if extra.get(key) is not None]
+    if strange:
+        raise InitError(f"{name} wants {', '.join(strange)} in its attention, which packed rows do not have")
+    longest = max((length for _, length in layout.shapes), default=0)
+    if window is not None and longest > window:
+        raise InitError(f"{name} sees a window of {window} tokens, a row has {longest}; lower data.max_length")
+    return layout
+
+
 def attend(
     module: nn.Module,
     query: Tensor,
@@ -66,20 +85,21 @@ def attend(
     dropout: float = 0.0,
     scaling: float | None = None,
     llmtrain_blocks: Blocks | None = None,
-    **_: Any,
+    sliding_window: int | None = None,
+    **extra: Any,
 ) -> tuple[Tensor, None]:
     """query [1,H,N,D], key and value [1,H_kv,N,D] -> ([1,N,H,D], None), causal inside each sequence."""
-    assert llmtrain_blocks is not None, "packed attention runs through models.causal.hidden alone"
+    layout = checked(module, llmtrain_blocks, sliding_window, extra)
     q, k, v = (x[0].transpose(0, 1) for x in (query, key, value))  # [N,H,D]
     grouped = query.shape[1] != key.shape[1]
     parts = []
-    for take, (rows, length) in zip(llmtrain_blocks.take, llmtrain_blocks.shapes, strict=True):
+    for take, (rows, length) in zip(layout.take, layout.shapes, strict=True):
         bq, bk, bv = (x.index_select(0, take).unflatten(0, (rows, length)).transpose(1, 2) for x in (q, k, v))
         out = F.scaled_dot_product_attention(
             bq, bk, bv, is_causal=True, scale=scaling, enable_gqa=grouped, dropout_p=dropout if module.training else 0.0
         )
         parts.append(out.transpose(1, 2).flatten(0, 1))
-    return torch.cat(parts).index_select(0, llmtrain_blocks.back)[None], None
+    return torch.cat(parts).index_select(0, layout.back)[None], None
 
 
 def no_mask(*_: Any, **__: Any) -> None:

@@ -5,10 +5,12 @@ Letters: N tokens of a packed row, M targets, V vocabulary, d width.
 
 import json
 import math
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import (
     AutoConfig,
@@ -23,13 +25,14 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 
 from llmtrain.data.pack import Packed, Targets, pack
-from llmtrain.errors import InitError
-from llmtrain.models.attention import PACKED, blocks
+from llmtrain.errors import ConfigError, InitError
+from llmtrain.models.attention import PACKED, blocks, decoding
 from llmtrain.objectives.logprobs import token_logprobs
 
 transformers_logging.disable_progress_bar()  # a checkpoint of a small model is no event
 
 SELF_TEST_TOLERANCE = 1e-3
+HALF_TOLERANCE = 0.05  # bfloat16 keeps 8 bits
 RESIDUAL = ("o_proj.weight", "down_proj.weight", "c_proj.weight")  # what writes into the residual stream
 
 
@@ -53,9 +56,14 @@ def build(
     """A model with random weights, a pure function of its arguments.
 
     embedding_std: of token (and position) embeddings. init_std: of linear layers; 0 gives 0.8/sqrt(fan in). Layers that
-    write into the residual stream are divided by sqrt(2 * layers) (GPT-2).
+    write into the residual stream are divided by sqrt(2 * layers) (GPT-2). Raises ConfigError.
     """
-    ids = {"bos_token_id": None, "eos_token_id": eos_id, "pad_token_id": pad_id}
+    if width % heads or (architecture == "llama" and width // heads % 2):
+        raise ConfigError(
+            f"model.width={width} does not fit model.heads={heads}: the width of a head must be whole, and even with "
+            "rotary positions (llama)"
+        )
+    ids: dict[str, Any] = {"bos_token_id": None, "eos_token_id": eos_id, "pad_token_id": pad_id}
     if architecture == "llama":
         config: PretrainedConfig = LlamaConfig(
             vocab_size=vocab_size,
@@ -120,8 +128,8 @@ def read_config(path: Path) -> PretrainedConfig:
 def without_dropout(config: PretrainedConfig, dropout: float) -> PretrainedConfig:
     """Set every dropout field BEFORE the model is built: functional dropout survives a later walk (correctness C4)."""
     for name, value in config.to_dict().items():
-        if isinstance(value, int | float) and not isinstance(value, bool) and ("drop" in name):
-            setattr(config, name, dropout if value or dropout else value)
+        if isinstance(value, int | float) and not isinstance(value, bool) and "drop" in name:
+            setattr(config, name, dropout)
     return config
 
 
@@ -142,19 +150,37 @@ def load(
     dtype: what matrices are multiplied in; anything but float32 runs under autocast. Raises InitError.
     """
     config = without_dropout(read_config(path), dropout)
+    model = prepare(read_weights(AutoModelForCausalLM, path, config), device, dtype)
+    self_test(model)
+    if not dropout:
+        dropout_test(model)
+    return model
+
+
+def read_weights(auto: Any, path: Path, config: PretrainedConfig) -> PreTrainedModel:
+    """The model that `auto`, a class AutoModelFor..., makes of a directory, in float32 with packed attention.
+
+    Raises InitError, also when the files lack a weight: transformers would draw it at random and go on.
+    """
     try:
-        model = AutoModelForCausalLM.from_pretrained(
+        model, found = auto.from_pretrained(
             path,
             config=config,
             dtype=torch.float32,
             attn_implementation=PACKED,
             use_safetensors=True,
             local_files_only=True,
+            output_loading_info=True,
         )
-    except (OSError, ValueError) as error:
-        raise InitError(f"{path}: cannot be loaded as a causal language model ({error})") from None
-    model = prepare(model, device, dtype)
-    self_test(model)
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        raise InitError(
+            f"{path}: cannot be loaded with {auto.__name__} from its .safetensors files ({error})"
+        ) from None
+    if found["missing_keys"]:
+        raise InitError(
+            f"{path}: its files lack {', '.join(sorted(found['missing_keys'])[:3])}, which {type(model).__name__} "
+            f"needs; it holds another kind of model ({', '.join(config.architectures or ['unknown'])})"
+        )
     return model
 
 
@@ -166,24 +192,43 @@ def prepare(model: PreTrainedModel, device: torch.device, dtype: torch.dtype) ->
 
 @torch.no_grad()
 def self_test(model: PreTrainedModel) -> None:
-    """Raises InitError for an architecture whose packed sequences do not equal the same alone (correctness A6)."""
+    """Raises InitError for an architecture that does not compute here what it computes in plain transformers.
+
+    Two packed sequences must give the logits that each has alone through the model's own forward (correctness A6).
+    """
     vocab = model.config.get_text_config().vocab_size
-    first, second = [i % vocab for i in (3, 1, 4)], [i % vocab for i in (1, 5, 9, 2)]
-    device = model.device
-    alone = hidden(model, pack([second]).to(device))
-    packed = hidden(model, pack([first, second]).to(device))[len(first) :]
-    scale = float(alone.abs().max()) or 1.0
-    tolerance = SELF_TEST_TOLERANCE if model.dtype == torch.float32 else 0.05
-    if float((alone - packed).abs().max()) > tolerance * scale:
+    sequences = torch.tensor([[3, 1], [1, 5], [9, 2]], device=model.device) % vocab  # as short as any context
+    row = pack(sequences.tolist()).to(model.device)
+    try:
+        with decoding(model), precision(model):
+            seen = torch.ones_like(sequences[:1])
+            alone = [model(ids[None], attention_mask=seen, use_cache=False).logits[0] for ids in sequences]
+        packed = logits_at(model, hidden(model, row), torch.arange(len(row.ids), device=model.device))
+    except (TypeError, ValueError) as error:
+        raise InitError(f"{type(model).__name__} does not run with packed sequences ({error})") from None
+    plain = torch.cat(alone).float()
+    tolerance = SELF_TEST_TOLERANCE if model.llmtrain_dtype == torch.float32 else HALF_TOLERANCE
+    if float((plain - packed).abs().max()) > tolerance * max(float(plain.abs().max()), 1.0):
         raise InitError(
-            f"{type(model).__name__} computes other numbers for a packed sequence than for the same alone; this "
+            f"{type(model).__name__} computes other numbers for packed sequences than for the same alone; this "
             "architecture is not supported"
         )
 
 
+@torch.no_grad()
+def dropout_test(model: PreTrainedModel) -> None:
+    """Raises InitError when two forwards in training mode differ: some dropout is still on (correctness C4)."""
+    row = pack([[0, 1]] * 32).to(model.device)
+    model.train()
+    once, twice = hidden(model, row), hidden(model, row)
+    model.eval()
+    if not torch.equal(once, twice):
+        raise InitError(f"{type(model).__name__} drops out at random though every dropout field of its config is 0")
+
+
 def hidden(model: PreTrainedModel, packed: Packed) -> Tensor:
     """[N, d] last hidden states behind the final norm, each sequence on its own."""
-    with torch.autocast(packed.ids.device.type, torch.bfloat16, enabled=_halved(model)):
+    with precision(model):
         out = model.base_model(
             input_ids=packed.ids[None],
             position_ids=packed.positions[None],
@@ -193,13 +238,14 @@ def hidden(model: PreTrainedModel, packed: Packed) -> Tensor:
     return out.last_hidden_state[0]
 
 
-def _halved(model: PreTrainedModel) -> bool:
-    return model.llmtrain_dtype == torch.bfloat16
+def precision(model: PreTrainedModel) -> AbstractContextManager[None]:
+    """The format that matrices are multiplied in inside the block: `load`'s dtype. Weights stay float32."""
+    return torch.autocast(model.device.type, torch.bfloat16, enabled=model.llmtrain_dtype == torch.bfloat16)
 
 
 def logits_at(model: PreTrainedModel, states: Tensor, at: Tensor) -> Tensor:
     """[M, V] float32 logits at the slots `at` [M]; none is computed where no loss needs it."""
-    with torch.autocast(states.device.type, torch.bfloat16, enabled=_halved(model)):
+    with precision(model):
         return model.get_output_embeddings()(states.index_select(0, at)).float()
 
 
@@ -218,5 +264,4 @@ def save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, path: Path)
 
 def load_weights(model: nn.Module, path: Path) -> None:
     """Take the weights of a directory that `save` wrote, in place."""
-    other: Any = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32, local_files_only=True)
-    model.load_state_dict(other.state_dict())
+    model.load_state_dict(read_weights(AutoModelForCausalLM, path, read_config(path)).state_dict())

@@ -46,13 +46,14 @@ class ScalarModel(nn.Module):
 
     @torch.no_grad()
     def normalise(self, mean: float) -> None:
-        """Shift the scores so that those whose mean was `mean` get mean 0 (correctness B6)."""
-        self.bias -= mean
+        """Let those whose raw mean (at bias 0) is `mean` have mean 0 (correctness B6)."""
+        self.bias.fill_(-mean)
 
 
 def from_causal(model: PreTrainedModel, *, seed: int) -> ScalarModel:
     """The backbone of a causal model with a fresh head, N(0, 1/sqrt(d+1)) (correctness B1)."""
-    config = model.config.__class__.from_dict(model.config.to_dict() | {"num_labels": 1})
+    labels = {"id2label": {0: "score"}, "label2id": {"score": 0}}  # transformers counts its labels here
+    config = model.config.__class__.from_dict(model.config.to_dict() | labels)
     with torch.random.fork_rng(devices=[]):
         scorer = AutoModelForSequenceClassification.from_config(config, attn_implementation=PACKED, dtype=torch.float32)
     scorer.base_model.load_state_dict(model.base_model.state_dict())
@@ -69,17 +70,7 @@ def load(path: Path, *, device: torch.device, dtype: torch.dtype = torch.float32
         raise InitError(
             f"{path}: not a reward model (architectures {config.architectures}); give a run of `llmtrain reward`"
         )
-    try:
-        model = AutoModelForSequenceClassification.from_pretrained(
-            path,
-            config=config,
-            dtype=torch.float32,
-            attn_implementation=PACKED,
-            use_safetensors=True,
-            local_files_only=True,
-        )
-    except (OSError, ValueError) as error:
-        raise InitError(f"{path}: cannot be loaded as a reward model ({error})") from None
+    model = causal.read_weights(AutoModelForSequenceClassification, path, config)
     return ScalarModel(causal.prepare(model, device, dtype), _bias(config)).to(device)
 
 

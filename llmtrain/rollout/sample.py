@@ -13,8 +13,10 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from llmtrain.errors import TrainingError
 from llmtrain.models.attention import decoding
-from llmtrain.rollout.cache import preallocated
+from llmtrain.models.causal import precision
+from llmtrain.rollout.kvcache import preallocated
 
 DROP = 0.8  # finished rows leave when the others are at most this share
 
@@ -49,7 +51,7 @@ def generate(
     done: list[Completion | None] = [None] * len(prompts)
     training = model.training
     model.eval()
-    with decoding(model):
+    with decoding(model), precision(model):
         for start in range(0, len(order), batch_rows):
             rows = order[start : start + batch_rows]
             draws = None if uniforms is None else uniforms[rows].to(model.device)
@@ -119,8 +121,18 @@ class _Batch:
 
 
 def inverse_cdf(logits: Tensor, temperature: float, uniforms: Tensor) -> Tensor:
-    """Sample softmax(logits / temperature): logits [B, V], uniforms [B] in [0, 1) -> [B] tokens."""
+    """Sample softmax(logits / temperature): logits [B, V], uniforms [B] in [0, 1) -> [B] tokens.
+
+    A token of probability 0 is never drawn. Raises TrainingError on logits that are not numbers.
+    """
     z = logits.float() / temperature
-    cumulative = (z - z.amax(-1, keepdim=True)).exp().cumsum(-1)
-    total = cumulative[:, -1:]
-    return (cumulative <= uniforms[:, None] * total).sum(-1).clamp(max=logits.shape[-1] - 1)
+    cumulative = (z - z.amax(-1, keepdim=True)).exp_().cumsum(-1)
+    total = cumulative[:, -1:].contiguous()
+    if not bool(total.isfinite().all()):
+        raise TrainingError(
+            "the model's logits are not finite while sampling; lower optimizer.lr, or start from another init"
+        )
+    draw = torch.minimum(
+        uniforms[:, None] * total, total.nextafter(torch.zeros_like(total))
+    )  # rounding may reach total
+    return torch.searchsorted(cumulative, draw, right=True).squeeze(1)

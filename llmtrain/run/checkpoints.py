@@ -73,7 +73,10 @@ class Checkpoints:
         """The newest that verifies, after removing what a crash left; None in a fresh run, else CheckpointError."""
         self._sweep()
         path = manifest.newest_verified(self.folder)
-        return Checkpoint(path, manifest.read(path).step) if path else None
+        if path is None:
+            return None
+        self._tidy(path)  # what a crash right after the commit left undone
+        return Checkpoint(path, manifest.read(path).step)
 
     def best(self) -> Checkpoint | None:
         """The best by metric that verifies; None when keep_best is 0 or none has a metric."""
@@ -89,7 +92,7 @@ class Checkpoints:
         state: dict[str, Any],
         metric: float | None,
     ) -> Path:
-        """Commit a checkpoint and prune old ones; a step that is there already and verifies is left as it is.
+        """Commit a checkpoint and prune old ones; a step that is there, verifies and has this metric is left as it is.
 
         Raises CheckpointError for a full disk, a number that is not finite, state that is not JSON; then the older
         checkpoints are as they were and nothing of this one remains.
@@ -98,7 +101,7 @@ class Checkpoints:
         metric = metric if metric is not None and math.isfinite(metric) else None
         partial = durable.aside(final, "save")
         try:
-            if final.exists() and not verify(final):
+            if final.exists() and not verify(final) and manifest.read(final).metric == metric:
                 durable.sync(self.folder)
             else:
                 self.folder.mkdir(parents=True, exist_ok=True)
@@ -119,7 +122,11 @@ class Checkpoints:
         return final
 
     def _commit(self, partial: Path, final: Path) -> None:
-        if final.is_symlink() or final.exists():  # it does not verify; kept for a person to look at
+        if final.exists() and not final.is_symlink() and not verify(final):  # saved before it was evaluated
+            old = durable.aside(final, "delete")
+            final.rename(old)
+            shutil.rmtree(old, ignore_errors=True)
+        elif final.is_symlink() or final.exists():  # it does not verify; kept for a person to look at
             kept = final.with_name(f"refused-{final.name}-{secrets.token_hex(4)}")
             log.warning("%s does not verify; moved to %s", final, kept)
             final.rename(kept)

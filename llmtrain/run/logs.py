@@ -3,7 +3,9 @@
 import logging
 from pathlib import Path
 
-FORMAT = "[%(asctime)s][%(levelname)s] %(message)s"
+from llmtrain.run.provenance import RedactingFormatter
+
+FORMAT = "[%(asctime)s] %(message)s"
 
 
 def plain(run: Path) -> None:
@@ -11,4 +13,6 @@ def plain(run: Path) -> None:
     handlers: list[logging.Handler] = [logging.StreamHandler()]
     if run.is_dir():
         handlers.append(logging.FileHandler(run / "train.log"))
-    logging.basicConfig(level=logging.INFO, format=FORMAT, handlers=handlers, force=True)
+    for handler in handlers:
+        handler.setFormatter(RedactingFormatter(FORMAT, "%H:%M:%S"))
+    logging.basicConfig(level=logging.INFO, handlers=handlers, force=True)

@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import Tensor
 
-from llmtrain.errors import Interrupted, UsageError
+from llmtrain.errors import Interrupted
 from llmtrain.launch.mesh import Mesh
 from llmtrain.run import directory
 from llmtrain.run.checkpoints import Checkpoint, Checkpoints
@@ -47,7 +47,8 @@ class Session:
         trackers: tuple[str, ...] = (),
     ):
         self.path, self.title, self.mesh = path, title, mesh
-        self.stop = StopSignal()
+        # the launcher forwards to its workers what they got from the terminal as well
+        self.stop = StopSignal(grace=2.0 if mesh.world > 1 else 0.0)
         self.checkpoints = Checkpoints(path / "checkpoints", keep_last, keep_best, higher_is_better)
         self.resume_command = f"llmtrain resume {path}"
         self._trackers = trackers
@@ -69,8 +70,7 @@ class Session:
         try:
             if error is not None and self.mesh.first:
                 status = "interrupted" if isinstance(error, Interrupted | KeyboardInterrupt | StopAsked) else "failed"
-                newest = self.checkpoints.steps()
-                step = newest[-1] if newest and not isinstance(error, UsageError) else 0
+                step = max(self.checkpoints.steps(), default=0)
                 directory.write_result(self.path, status, str(error) or type(error).__name__, step, {})
         finally:
             self._open.close()
@@ -100,6 +100,7 @@ class Session:
     ) -> None:
         """Commit a checkpoint; raises CheckpointError and leaves the older ones as they are."""
         if self.mesh.first:
+            self.metrics.sync()
             self.checkpoints.save(step, write_model, tensors, state, metric)
 
     def write_json(self, name: str, value: Any) -> None:

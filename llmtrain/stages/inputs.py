@@ -21,6 +21,7 @@ from llmtrain.run.seeding import derive
 log = logging.getLogger("llmtrain")
 
 RANKINGS = "rankings.jsonl"  # what `sample` leaves for `reward` and `dpo`
+CLEAN_RANKINGS = "clean-rankings.jsonl"  # of held-out prompts, without label noise: to examine a judge
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,15 @@ def _path(config: Common, path: str) -> str | Path:
     if path == "latest" or (Path(path) / "config.yaml").is_file():
         return resolve_file(path, root=config.run.root, name=config.run.name, stage="sample", file=RANKINGS)
     return path
+
+
+def clean_rankings(config: Common, data: Data, tokenizer: PreTrainedTokenizerBase) -> Table | None:
+    """Noise-free rankings of held-out prompts beside the rankings of `sample` runs; None where there are none."""
+    beside = [Path(_path(config, path)).with_name(CLEAN_RANKINGS) for path in data.path]
+    found = [str(path) for path in beside if path.is_file()]
+    if not found:
+        return None
+    return table(data, read(found, Kind.ranking), Kind.ranking, tokenizer)
 
 
 def _microworld(data: Data, kind: Kind, seed: int) -> Source:

@@ -167,7 +167,7 @@ class Alignment(Policy):
             )
         self.drift = max(self.drift, monitors["kl_k3"] / max(n, 1))
         total = policy.losses.sum() + clip.value_coef * value.losses.sum()
-        sums = {"policy_loss": float(policy.losses.sum()), "value_loss": float(value.losses.sum()), **monitors}
+        sums = {"policy_loss": policy.losses.sum().item(), "value_loss": value.losses.sum().item(), **monitors}
         return Loss(total, {name: (amount, n) for name, amount in sums.items()})
 
     def _describe(self, learnt: Experience) -> None:

@@ -37,6 +37,7 @@ class Rankings:
     def __init__(self, table: Table, micro_tokens: int, device: torch.device, *, count_pairs: bool):
         self.table, self.micro_tokens, self.device, self.count_pairs = table, micro_tokens, device, count_pairs
         sizes = table.lengths("response_lengths")
+        self.prompts = len(table)
         self.first = np.concatenate([[0], sizes.cumsum()])  # index of each prompt's first answer
         self.answers = int(self.first[-1])
         prompt_tokens = table.lengths("prompt") * sizes

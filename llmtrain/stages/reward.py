@@ -13,6 +13,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from llmtrain.config.schema import Reward
+from llmtrain.data.cache import Table
 from llmtrain.data.microworld.rows import probes
 from llmtrain.data.microworld.world import World
 from llmtrain.data.order import Rows
@@ -31,6 +32,7 @@ from llmtrain.stages.rankings import Ranked, Rankings
 from llmtrain.text.template import encode_answer, encode_prompt
 
 SHOWN = ("train/loss", "train/accuracy", "eval/accuracy")
+DEMONSTRATIONS = 256  # training prompts whose best answers get mean score 0
 PROBES = 24  # prompts of each family, all kinds of answer each
 
 
@@ -43,12 +45,14 @@ class Judging(Stateless):
         model: ScalarModel,
         tokenizer: PreTrainedTokenizerBase,
         rows: inputs.Rows,
+        clean: Table | None,
         session: Session,
     ):
         self.model = self.trained = self.exported = model
         self.config, self.tokenizer, self.split, self.session = config, tokenizer, rows.split, session
         self.device = next(model.parameters()).device
         self.rankings = Rankings(rows.table, config.batch.micro_tokens, self.device, count_pairs=False)
+        self.clean = Rankings(clean, config.batch.micro_tokens, self.device, count_pairs=False) if clean else None
         self.order = Rows(config.seed, len(rows.split.train), config.batch.rows)
 
     def round(self, step: int) -> Iterator[list[Ranked]]:
@@ -62,10 +66,10 @@ class Judging(Stateless):
         right = statistics.correct(scores.detach()[found.better] - scores.detach()[found.worse])
         return Loss(total, {"loss": (total.item(), prompts), "accuracy": (float(right.sum()), len(right))})
 
-    def differences(self) -> tuple[Tensor, Tensor]:
-        """Held-out pairs: [P] score of the better minus the worse answer, [P] difference of their lengths."""
+    def differences(self, batches: list[Ranked]) -> tuple[Tensor, Tensor]:
+        """[P] score of the better minus the worse answer of each pair, [P] difference of their lengths."""
         scores, lengths = [], []
-        for batch in self.rankings.batches(self.split.eval[: self.config.data.eval_rows]):
+        for batch in batches:
             values, found = self.model.scores(batch.packed), pairs(batch.group, batch.ranks)
             scores.append(values[found.better] - values[found.worse])
             lengths.append(batch.lengths[found.better] - batch.lengths[found.worse])
@@ -73,17 +77,20 @@ class Judging(Stateless):
 
     def evaluate(self, step: int) -> Evaluation:
         """Report card: pair accuracy, log-loss, calibration, length bias on held-out prompts."""
-        d, longer = self.differences()
+        d, longer = self.differences(self.rankings.batches(self.split.eval[: self.config.data.eval_rows]))
         near = longer.abs() <= 2
-        return {
-            "eval/accuracy": Rate(float(statistics.correct(d).sum()), len(d)),
-            "eval/accuracy_like_length": Rate(float(statistics.correct(d[near]).sum()), int(near.sum())),
+        values: Evaluation = {
+            "eval/accuracy": rate(d),
+            "eval/accuracy_like_length": rate(d[near]),
             "eval/log_loss": statistics.log_loss(d),
             "eval/brier": statistics.brier(d),
             "eval/ece": statistics.ece(d),
             "eval/length_correlation": statistics.correlation(d, longer),
-            **self.probe(),
         }
+        if self.clean:
+            d, _ = self.differences(self.clean.batches(range(self.clean.prompts)))
+            values["eval/clean_accuracy"] = rate(d)
+        return values | self.probe()
 
     def probe(self) -> dict[str, Rate]:
         """`probe/<family>/<kind>`: how often the gold answer beats an answer of that kind. Needs data.world."""
@@ -107,18 +114,31 @@ class Judging(Stateless):
         return torch.cat([self.model.scores(pack([rows[i] for i in part]).to(self.device)) for part in parts])
 
     @torch.no_grad()
-    def normalise(self) -> float:
-        """Mean 0 over the best answers of the training prompts, the demonstrations at hand (correctness B6)."""
-        best = []
-        for batch in self.rankings.batches(self.split.train):
-            best.append(self.model.scores(batch.packed)[batch.ranks == 1])
-        return self.model.normalise(float(torch.cat(best).mean()))
+    def normalise(self) -> None:
+        """Mean 0 over the best answers of the first training prompts, the demonstrations at hand (correctness B6).
+
+        Computed anew at each save; between saves the bias is 0, so that a save more or less changes no bit.
+        """
+        best = [
+            self.model.scores(batch.packed)[batch.ranks == 1]
+            for batch in self.rankings.batches(self.split.train[:DEMONSTRATIONS])
+        ]
+        self.model.normalise(float(torch.cat(best).mean()))
 
     def save(self, path: Path) -> None:
+        if self.config.normalise:
+            self.normalise()
         scalar.save(self.model, self.tokenizer, path)
+        self.model.normalise(0.0)
 
     def load(self, path: Path) -> None:
         scalar.load_weights(self.model, path)
+        self.model.normalise(0.0)
+
+
+def rate(d: Tensor) -> Rate:
+    """Share of pairs in the right order, ties half."""
+    return Rate(float(statistics.correct(d).sum()), len(d))
 
 
 def run(config: Reward, path: Path) -> dict:
@@ -132,7 +152,8 @@ def run(config: Reward, path: Path) -> dict:
         setup.check_context(base, config.data.max_length, "data.max_length")
         model = scalar.from_causal(base, seed=config.seed).to(mesh.device)
         lineage.write(path, {"init": origin}, {"data": rows.source.digest})
-        learner = Judging(config, model, tokenizer, rows, session)
+        clean = inputs.clean_rankings(config, config.data, tokenizer)
+        learner = Judging(config, model, tokenizer, rows, clean, session)
         total = setup.steps_of(config, learner.order.steps_per_epoch)
         outcome = fit(
             learner,

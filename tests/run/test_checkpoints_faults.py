@@ -18,7 +18,14 @@ class Countdown:
 
     def __init__(self, monkeypatch, nth: int, act):
         self.left, self.act = nth, act
-        for owner, name in ((os, "fsync"), (Path, "rename"), (Path, "replace"), (Path, "mkdir"), (Path, "chmod")):
+        for owner, name in (
+            (os, "fsync"),
+            (os, "unlink"),
+            (Path, "rename"),
+            (Path, "replace"),
+            (Path, "mkdir"),
+            (Path, "chmod"),
+        ):
             monkeypatch.setattr(owner, name, self.wrap(getattr(owner, name)))
         monkeypatch.setattr(shutil, "rmtree", self.wrap(shutil.rmtree))
 

@@ -110,7 +110,7 @@ PAGES = {
     biography: 6,
     listing: 2,
     questions_and_answers: 14,
-    quiz: 2,
+    quiz: 4,
     sums: 4,
     word_play: 4,
     animals: 1,

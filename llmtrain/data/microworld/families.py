@@ -58,7 +58,7 @@ def day(world: World, split: str, rng: random.Random) -> Item:
 
 
 def reverse(world: World, split: str, rng: random.Random) -> Item:
-    first, second = rng.sample(v.NOUNS, 2)
+    first, second = rng.sample(v.WORDS + v.THINGS, 2)
     good, wrong = f"{second} and {first}.", f"{first} and {second}."
     question = f"Write the words {first} and {second} in reverse order."
     return Item(question, "helpful", "reverse", good, wrong, {"exact": good}, (first, second))

@@ -12,7 +12,7 @@ from transformers.cache_utils import DynamicLayer
 
 
 def preallocated(config: PretrainedConfig, room: int) -> DynamicCache:
-    """A cache for `room` tokens per row. Layers of another kind than plain attention keep the class transformers chose."""
+    """A cache for `room` tokens per row; layers that are not plain attention keep the class transformers chose."""
     cache = DynamicCache(config=config)
     cache.layers = [RoomyLayer(room) if type(layer) is DynamicLayer else layer for layer in cache.layers]
     return cache

@@ -1,0 +1,80 @@
+"""The words that a configuration chooses from: an Enum for each key, and an entry in a dict where it is used."""
+
+from enum import Enum
+
+
+class Device(Enum):
+    auto = "auto"
+    cpu = "cpu"
+    cuda = "cuda"
+
+
+class Dtype(Enum):
+    auto = "auto"
+    float32 = "float32"
+    bfloat16 = "bfloat16"
+
+
+class Architecture(Enum):
+    llama = "llama"
+    gpt2 = "gpt2"
+
+
+class TokenizerName(Enum):
+    bpe = "bpe"
+    char = "char"
+    file = "file"
+
+
+class DataName(Enum):
+    microworld = "microworld"
+    files = "files"
+
+
+class OnBadRow(Enum):
+    fail = "fail"
+    skip = "skip"
+
+
+class ScheduleName(Enum):
+    cosine = "cosine"
+    linear = "linear"
+    constant = "constant"
+    wsd = "wsd"
+
+
+class KLName(Enum):
+    fixed = "fixed"
+    adaptive = "adaptive"
+
+
+class AdvantageName(Enum):
+    gae = "gae"
+
+
+class MissingEos(Enum):
+    replace = "replace"
+    subtract = "subtract"
+
+
+class Tie(Enum):
+    drop = "drop"
+    half = "half"
+
+
+class DPOLoss(Enum):
+    sigmoid = "sigmoid"
+    conservative = "conservative"
+    robust = "robust"
+    ipo = "ipo"
+    hinge = "hinge"
+
+
+class Annotator(Enum):
+    none = "none"
+    simulated = "simulated"
+
+
+class Improve(Enum):
+    ppo = "ppo"
+    dpo = "dpo"

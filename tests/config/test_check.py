@@ -1,0 +1,137 @@
+"""From a mapping to the typed configuration: types, ranges, combinations; all faults at once."""
+
+import copy
+import math
+from typing import Any
+
+import pytest
+
+from llmtrain.config import app
+from llmtrain.config.check import build, mapping
+from llmtrain.config.choices import Device
+from llmtrain.errors import ConfigError
+
+
+@pytest.fixture(scope="module")
+def shipped() -> dict[str, Any]:
+    """command -> the values of its recipe tiny."""
+    return {
+        c: mapping(app.compose_stage(c, "tiny", {})) for c in ("pretrain", "sft", "sample", "ppo", "dpo", "pipeline")
+    }
+
+
+def changed(values: dict[str, Any], **changes: Any) -> dict[str, Any]:
+    """`values` with a__b=1 for a.b: 1."""
+    values = copy.deepcopy(values)
+    for key, value in changes.items():
+        *path, leaf = key.split("__")
+        node = values
+        for part in path:
+            node = node[part]
+        node[leaf] = value
+    return values
+
+
+def fault(values: dict[str, Any], **changes: Any) -> str:
+    with pytest.raises(ConfigError) as caught:
+        build(changed(values, **changes))
+    return str(caught.value)
+
+
+def test_mapping_is_the_inverse_of_build(shipped):
+    for values in shipped.values():
+        assert mapping(build(values)) == values
+
+
+def test_values_are_typed(shipped):
+    config = build(changed(shipped["sft"], launch__device="cpu", optimizer__lr=1))
+    assert config.launch.device is Device.cpu
+    assert isinstance(config.optimizer.lr, float)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"seed": "abc"}, "seed: 'abc' should be a whole number"),
+        ({"seed": True}, "seed: True should be a whole number"),
+        ({"seed": 1.5}, "seed: 1.5 should be a whole number"),
+        ({"seed": None}, "seed: None should be a whole number"),
+        ({"seed": "???"}, "seed: not set"),
+        ({"optimizer__lr": "1e-3"}, "optimizer.lr: '1e-3' should be a number"),
+        ({"optimizer__lr": math.nan}, "optimizer.lr: nan is not a finite number"),
+        ({"optimizer__lr": math.inf}, "optimizer.lr: inf is not a finite number"),
+        ({"optimizer__lr": -1.0}, "optimizer.lr: -1.0 must be at least 0"),
+        ({"data__eval_fraction": 0.95}, "data.eval_fraction: 0.95 must be between 0 and 0.9"),
+        ({"log__progress": "yes"}, "log.progress: 'yes' should be true or false"),
+        ({"run__name": 7}, "run.name: 7 should be text"),
+        ({"launch__device": "gpu"}, "launch.device: 'gpu' is none of auto, cpu, cuda"),
+        ({"schedule__name": "linaer"}, "did you mean linear?"),
+        ({"data__path": "a.txt"}, "data.path: 'a.txt' should be a list"),
+        ({"data__path": [1]}, r"data.path[0]: 1 should be text"),
+        ({"optimizer": 3}, "optimizer: 3 should be a group of keys"),
+        ({"optimizer__lrr": 1}, "optimizer.lrr: there is no such key; did you mean lr?"),
+    ],
+)
+def test_a_wrong_value_is_named_with_its_remedy(shipped, changes, message):
+    assert message in fault(shipped["sft"], **changes)
+
+
+def test_all_faults_come_at_once(shipped):
+    text = fault(shipped["sft"], seed=-1, batch__rows=0, launch__device="gpu", optimizer__lrr=1)
+    assert len(text.splitlines()) == 4
+
+
+@pytest.mark.parametrize(
+    ("command", "changes", "message"),
+    [
+        ("sft", {"max_steps": 5}, "max_steps, epochs: set one"),
+        ("sft", {"epochs": None}, "max_steps, epochs: set one"),
+        ("sft", {"epochs": 0.0}, "epochs: 0.0 must be more than 0"),
+        ("sft", {"max_time": "1 day"}, "max_time: '1 day' is not a duration"),
+        ("sft", {"optimizer__beta2": 1.0}, "must be less than 1"),
+        ("sft", {"schedule__decay": 0.2}, "schedule.decay: 0.2 does nothing"),
+        ("sft", {"data__path": ["x"]}, "data.path: ['x'] does nothing with data.name=microworld"),
+        ("sft", {"data__rows": None}, "data.rows: not set"),
+        ("sft", {"data__name": "files"}, "data.path: empty"),
+        ("sft", {"data__name": "files", "data__path": ["/nowhere/x.txt"]}, "no such file"),
+        ("pretrain", {"model__heads": 3}, "model.width: 128 is not a multiple of model.heads=3"),
+        ("pretrain", {"data__max_length": 257}, "data.max_length: 257 is more than model.context=256"),
+        ("pretrain", {"tokenizer__path": "gpt2"}, "tokenizer.path: 'gpt2' goes with tokenizer.name=file"),
+        ("pretrain", {"tokenizer__name": "char"}, "tokenizer.vocab_size: 1024 does nothing"),
+        ("pretrain", {"tokenizer__vocab_size": 260}, "tokenizer.vocab_size: 260"),
+        ("sample", {"annotate": "none"}, "foreign: 4 does nothing"),
+        ("sample", {"sampling__temperature": 0.0}, "makes all 4 answers the same"),
+        ("ppo", {"minibatches": 3}, "minibatches: 3 does not divide batch.rows=128"),
+        ("ppo", {"sampling__temperature": 0.0}, "PPO samples"),
+        ("ppo", {"kl__name": "adaptive", "kl__target": 0.0}, "kl.target: must be more than 0"),
+        ("dpo", {"label_smoothing": 0.1}, "label_smoothing: 0.1 does nothing with loss=sigmoid"),
+        ("dpo", {"loss": "robust", "label_smoothing": 0.5}, "must be less than 0.5"),
+        ("dpo", {"data__world": None}, "stop.metric: gold/min needs gold graders"),
+        ("pipeline", {"improve": "dpo", "ppo": {"seed": 1}}, "ppo: does nothing with improve=dpo"),
+        ("pipeline", {"annotate": "none", "rounds": 2}, "rounds: 2"),
+    ],
+)
+def test_combinations_that_cannot_be_or_do_nothing(shipped, command, changes, message):
+    assert message in fault(shipped[command], **changes)
+
+
+@pytest.mark.parametrize(
+    "name", ["", ".", "..", ".hidden", "a/b", "../x", "/etc/x", "a b", "a\n", "a\0", "~", "-x", "x" * 65, "ü", "$HOME"]
+)
+def test_run_names_stay_inside_their_folder(shipped, name):
+    assert "run.name" in fault(shipped["sft"], run__name=name)
+
+
+@pytest.mark.parametrize("name", ["a", "tiny", "gpt2-124m", "A.b_c-1", "x" * 64])
+def test_ordinary_run_names_pass(shipped, name):
+    assert build(changed(shipped["sft"], run__name=name)).run.name == name
+
+
+def test_paths_that_are_coming_need_not_exist(shipped):
+    values = changed(shipped["sft"], data__name="files", data__path=["made/later"], data__world=None)
+    assert build(values, coming=["made/later"]).data.path == ["made/later"]
+
+
+def test_an_unknown_command_is_named():
+    with pytest.raises(ConfigError, match="'train' is none of"):
+        build({"command": "train"})

@@ -1,0 +1,39 @@
+"""What <TAB> offers. bash gives `conf`, `=`, `ti` as three words, zsh gives one."""
+
+from pathlib import Path
+
+import pytest
+
+from llmtrain.config.completion import complete
+
+
+@pytest.mark.parametrize(
+    ("command", "args", "word", "wanted"),
+    [
+        ("sft", [], "conf=ti", ["conf=tiny"]),
+        ("sft", ["conf", "="], "ti", ["tiny"]),
+        ("ppo", [], "kl.name=", ["kl.name=fixed", "kl.name=adaptive"]),
+        ("ppo", ["kl.name", "="], "a", ["adaptive"]),
+        ("ppo", ["kl.name"], "", ["fixed", "adaptive"]),
+        ("ppo", [], "log.tens", ["log.tensorboard=true", "log.tensorboard=false"]),
+        ("ppo", [], "schedule=w", ["schedule=wsd"]),
+        ("ppo", [], "+seed=", ["+seed=0"]),
+        ("sft", [], "optimizer.b", ["optimizer.beta1=", "optimizer.beta2="]),
+        ("pipeline", [], "ppo.kl.c", ["ppo.kl.coef=", "ppo.kl.cap="]),
+        ("sft", [], "modle", []),
+        ("sft", [], "model=", []),
+    ],
+)
+def test_offers(command, args, word, wanted):
+    assert complete(command, args, word) == wanted
+
+
+def test_files_are_offered_where_they_can_stand(workplace):
+    Path("tidy.yaml").write_text("")
+    Path("tidy.txt").write_text("")
+    Path("tides").mkdir()
+    assert complete("sft", [], "conf=ti") == ["conf=tiny", "conf=tides/", "conf=tidy.yaml"]
+    assert complete("sft", [], "data=ti") == ["data=tides/", "data=tidy.txt", "data=tidy.yaml"]
+    assert complete("sft", ["seed=1", "init", "="], "lat") == ["latest"]
+    assert complete("sft", [], f"conf={workplace}/tid") == [f"conf={workplace}/tides/", f"conf={workplace}/tidy.yaml"]
+    assert complete("sft", [], "conf=/nowhere/at/all") == []

@@ -1,0 +1,84 @@
+"""Reward models and critics, against transformers' sequence classification."""
+
+import math
+
+import pytest
+import torch
+from test_causal import words
+from transformers import AutoModelForSequenceClassification
+
+from llmtrain.data.pack import pack
+from llmtrain.errors import InitError
+from llmtrain.models import causal, scalar
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def scorer(model):
+    return scalar.from_causal(model, seed=1)
+
+
+@torch.no_grad()
+def test_f7_the_score_is_the_value_at_the_last_token(scorer, sequences):
+    sequences[1][-1] = 0  # the last token is the padding id: masks never look at ids (correctness B2)
+    row = pack(sequences)
+    scores = scorer.scores(row)
+    last = torch.tensor([len(s) for s in sequences]).cumsum(0) - 1
+    torch.testing.assert_close(scores, scorer(row)[last])
+    alone = torch.cat([scorer.scores(pack([s])) for s in sequences])
+    torch.testing.assert_close(scores, alone, atol=1e-5, rtol=0)
+
+
+@torch.no_grad()
+def test_transformers_reads_the_same_score(scorer, sequences, tmp_path):
+    scorer.normalise(2.5)
+    scalar.save(scorer, words(61), tmp_path)
+    theirs = AutoModelForSequenceClassification.from_pretrained(tmp_path, dtype=torch.float32)
+    logits = torch.cat([theirs(torch.tensor([s]), attention_mask=torch.ones(1, len(s))).logits[0] for s in sequences])
+    ours = scorer.scores(pack(sequences))
+    torch.testing.assert_close(logits + theirs.config.to_dict()["llmtrain_score_bias"], ours, atol=1e-5, rtol=0)
+    again = scalar.load(tmp_path, device=CPU)
+    torch.testing.assert_close(again.scores(pack(sequences)), ours)
+
+
+def test_a_fresh_head_has_the_published_spread_and_keeps_the_backbone(build):
+    model = build(width=512, heads=4, layers=1)
+    state = torch.get_rng_state()
+    scorer = scalar.from_causal(model, seed=0)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert float(scorer.model.score.weight.std()) == pytest.approx(1 / math.sqrt(513), rel=0.15)
+    assert scorer.model.score.bias is None
+    assert scorer.model.config.num_labels == 1
+    for name, weight in model.base_model.state_dict().items():
+        assert torch.equal(weight, scorer.model.base_model.state_dict()[name])
+
+
+@torch.no_grad()
+def test_f26_normalised_scores_have_mean_zero(scorer, sequences):
+    row = pack(sequences)
+    mean = float(scorer.scores(row).mean())
+    scorer.normalise(mean)
+    assert float(scorer.scores(row).mean()) == pytest.approx(0, abs=1e-6)
+
+
+def test_the_gradient_reaches_backbone_and_head(scorer, sequences):
+    scorer.scores(pack(sequences)).sum().backward()
+    touched = [n for n, p in scorer.named_parameters() if p.grad is not None and p.grad.abs().sum() > 0]
+    assert any("score" in n for n in touched)
+    assert any("embed" in n or "wte" in n for n in touched)
+
+
+def test_load_weights_takes_the_bias_too(scorer, model, tmp_path):
+    scorer.normalise(-1.5)
+    scalar.save(scorer, words(61), tmp_path)
+    other = scalar.from_causal(model, seed=7)
+    scalar.load_weights(other, tmp_path)
+    assert float(other.bias) == 1.5
+    assert torch.equal(other.model.score.weight, scorer.model.score.weight)
+
+
+def test_a_language_model_is_no_reward_model(model, tmp_path):
+    causal.save(model, words(61), tmp_path)
+    with pytest.raises(InitError, match="not a reward model"):
+        scalar.load(tmp_path, device=CPU)
