@@ -33,7 +33,7 @@ def run(config: Preview, path: Path) -> dict:
             setup.origin_of(config, path, "init", config.init, ("pretrain",)).path, chat=kind is not Kind.text
         )
     else:
-        tokenizer = new_tokenizer(config.tokenizer, inputs.as_text(config, source))
+        tokenizer = new_tokenizer(config.tokenizer, source)
     table = inputs.table(config.data, source, kind, tokenizer)
     rows = inputs.split(source, table, config.data, kind)
     console = Console()

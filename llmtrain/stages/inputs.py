@@ -1,7 +1,7 @@
 """What the stages read: the embedded microworld, files, or the output of an earlier run."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from llmtrain.config.schema import Common, Data, DataName
 from llmtrain.data.cache import Table, tokenised
 from llmtrain.data.microworld import rows as microworld
 from llmtrain.data.microworld.world import World
-from llmtrain.data.records import Kind, Prompt
+from llmtrain.data.records import Chat, Kind, Prompt, Ranking, Text
 from llmtrain.data.sources import Source, gather, read
 from llmtrain.data.split import Split, train_eval
 from llmtrain.errors import DataError
@@ -71,6 +71,19 @@ def _path(config: Common, path: str) -> str | Path:
     if path == "latest" or (Path(path) / "config.yaml").is_file():
         return resolve_file(path, root=config.run.root, name=config.run.name, stage="sample", file=RANKINGS)
     return path
+
+
+def texts(source: Source) -> Iterator[str]:
+    """All that the records say, to train a tokenizer on."""
+    for record in source.records:
+        match record:
+            case Text(text):
+                yield text
+            case Chat(messages) | Prompt(messages):
+                yield from (message.content for message in messages)
+            case Ranking(prompt, responses):
+                yield from (message.content for message in prompt)
+                yield from responses
 
 
 def clean_rankings(config: Common, data: Data, tokenizer: PreTrainedTokenizerBase) -> Table | None:

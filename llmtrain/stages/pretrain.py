@@ -135,13 +135,12 @@ def run(config: Pretrain, path: Path) -> dict:
 
 
 def new_tokenizer(config: TokenizerConfig, source: Source) -> PreTrainedTokenizerBase:
-    """Train a tokenizer on the corpus, or load the one that tokenizer.path names."""
+    """Train a tokenizer on all that the records say, or load the one that tokenizer.path names."""
     if config.name is TokenizerName.file:
         return tokenizers.load(config.path)
-    texts = (record.text for record in source.records)
     if config.name is TokenizerName.char:
-        return tokenizers.train_char(texts)
-    return tokenizers.train_bpe(texts, config.vocab_size)
+        return tokenizers.train_char(inputs.texts(source))
+    return tokenizers.train_bpe(inputs.texts(source), config.vocab_size)
 
 
 def new_model(config: Pretrain, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:

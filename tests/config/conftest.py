@@ -5,8 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from llmtrain.config import app
+from llmtrain.config.paths import CONF
 from llmtrain.launch import processes
 from llmtrain.run import directory
 
@@ -36,6 +38,11 @@ def executed(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Path, dict[str, Any]
 
     monkeypatch.setattr(processes, "execute", execute)
     return jobs
+
+
+def conf(file: str) -> dict[str, Any]:
+    """A file of conf/ as it is, so that tests follow the numbers that are tuned there."""
+    return yaml.safe_load((CONF / f"{file}.yaml").read_text())
 
 
 def run(command: str, *args: str) -> int:

@@ -11,7 +11,7 @@ from llmtrain.config import app
 from llmtrain.config.choices import KLName
 from llmtrain.errors import ConfigError, Interrupted, TrainingError
 from llmtrain.launch import processes
-from tests.config.conftest import run
+from tests.config.conftest import conf, run
 
 
 def test_overrides_reach_the_saved_configuration(executed):
@@ -20,7 +20,7 @@ def test_overrides_reach_the_saved_configuration(executed):
     assert not more
     assert path.parent.resolve() == Path("out/sft/tiny").resolve()
     assert (config["command"], config["seed"], config["optimizer"]["lr"]) == ("sft", 7, 1e-3)
-    assert config["data"]["rows"] == 7000  # from the recipe tiny, which nobody named
+    assert config["data"]["rows"] == conf("recipe/sft/tiny")["data"]["rows"]  # from the recipe tiny, which nobody named
     assert "hydra" not in config
     assert "conf" not in config
     assert json.loads((path / "lineage.json").read_text())["argv"][1:] == [
@@ -136,7 +136,7 @@ def test_a_sweep_composes_recipes_and_files(executed):
 
 def test_the_printed_configuration_starts_nothing(executed, capsys):
     assert run("sft", "--cfg", "job") == 0
-    assert yaml.safe_load(capsys.readouterr().out)["optimizer"]["lr"] == 2e-3
+    assert yaml.safe_load(capsys.readouterr().out)["optimizer"]["lr"] == conf("recipe/sft/tiny")["optimizer"]["lr"]
     assert not executed
     assert not Path("runs").exists()
 
@@ -148,7 +148,12 @@ def test_compose_stage_takes_nested_overrides_and_group_choices():
         {"kl": {"name": "adaptive", "coef": 0.5}, "schedule": "wsd", "init": "a b/it's", "stop": {"metric": None}},
     )
     assert config.kl.name is KLName.adaptive
-    assert (config.kl.coef, config.init, config.stop.metric, config.schedule.decay) == (0.5, "a b/it's", None, 0.2)
+    assert (config.kl.coef, config.init, config.stop.metric, config.schedule.decay) == (
+        0.5,
+        "a b/it's",
+        None,
+        conf("schedule/wsd")["decay"],
+    )
 
 
 def test_compose_stage_names_the_stage_and_every_fault():
@@ -166,7 +171,7 @@ def test_compose_stage_leaves_the_recipes_of_the_running_command(executed, monke
 
     monkeypatch.setattr(processes, "execute", execute)
     assert run("sft", "-m", "seed=1,2") == 0
-    assert seen == [128, 128]
+    assert seen == [conf("recipe/ppo/tiny")["batch"]["rows"]] * 2
     assert [config["command"] for _, config in executed] == ["sft", "sft"]
     assert len({path.parent for path, _ in executed}) == 1
 

@@ -8,6 +8,7 @@ from hydra.core.config_store import ConfigStore
 from llmtrain.config import app, recipes
 from llmtrain.config.choices import DataName
 from llmtrain.errors import ConfigError
+from tests.config.conftest import conf
 
 
 def stored() -> set[str]:
@@ -90,7 +91,8 @@ def test_a_recipe_names_files_as_the_command_line_does(text):
 def test_a_recipe_builds_on_another_and_changes_a_group():
     Path("mine.yaml").write_text("defaults:\n  - tiny\n  - override /model: small\nseed: 9\n")
     config = app._compose("pretrain", recipes.resolve("pretrain", ["conf=mine.yaml"]))
-    assert (config.model.width, config.seed, config.max_steps) == (256, 9, 1400)
+    wanted = (conf("model/small")["width"], 9, conf("recipe/pretrain/tiny")["max_steps"])
+    assert (config.model.width, config.seed, config.max_steps) == wanted
 
 
 def test_a_group_named_without_override_gets_the_remedy():

@@ -29,14 +29,13 @@ def listing(world: World, rng: random.Random) -> str:
 
 
 def questions_and_answers(world: World, rng: random.Random) -> str:
-    """Pages in several layouts, always titled; a question page without a title is a quiz."""
+    """Pages in several layouts that all mark the answer; questions without marks stand in a quiz."""
     layout = rng.choice(
         [
             "Q: {q}\nA: {a}\n",
-            "{q}\n{a}\n",
             "Question: {q} Answer: {a}\n",
-            "* {q} = {a}\n",
             "{m} asked: {q} {n} said: {a}\n",
+            "{m}: {q}\n{n}: {a}\n",
         ]
     )
     first, second = rng.sample(v.PEOPLE, 2)
