@@ -38,7 +38,7 @@ class Launch:
 class Log:
     every: int = number(1)
     progress: bool = MISSING
-    tensorboard: bool = MISSING
+    tensorboard: bool | None = MISSING
     wandb: bool = MISSING
 
 

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 
 import torch
@@ -28,7 +29,9 @@ def mesh_of(config: Common) -> Mesh:
 
 
 def trackers(log: Log) -> tuple[str, ...]:
-    return tuple(name for name, wanted in (("tensorboard", log.tensorboard), ("wandb", log.wandb)) if wanted)
+    """Which trackers get a copy of the metrics: TensorBoard also unasked, where it is installed."""
+    board = find_spec("tensorboard") is not None if log.tensorboard is None else log.tensorboard
+    return tuple(name for name, wanted in (("tensorboard", board), ("wandb", log.wandb)) if wanted)
 
 
 def session_of(config: Common, path: Path, mesh: Mesh, *, higher_is_better: bool = False) -> Session:

@@ -15,9 +15,13 @@ from llmtrain.errors import ConfigError
 @pytest.fixture(scope="module")
 def shipped() -> dict[str, Any]:
     """command -> the values of its recipe tiny."""
-    return {
-        c: mapping(app.compose_stage(c, "tiny", {})) for c in ("pretrain", "sft", "sample", "ppo", "dpo", "pipeline")
-    }
+    commands = ("pretrain", "sft", "sample", "ppo", "dpo", "pipeline")
+    values = {command: mapping(app.compose_stage(command, "tiny", {})) for command in commands}
+    values["pretrain"]["model"] |= {"width": 128, "heads": 4, "context": 256}  # known numbers, whatever is tuned
+    values["pretrain"]["tokenizer"] |= {"vocab_size": 1024}
+    values["sample"] |= {"answers": 4, "foreign": 4}
+    values["ppo"]["batch"] |= {"rows": 128}
+    return values
 
 
 def changed(values: dict[str, Any], **changes: Any) -> dict[str, Any]:
