@@ -61,7 +61,12 @@ def configured(command: str, root: Path, **changes: Any) -> Any:
         "log": {"progress": False},
         "data": {"cache": str(root.parent / "cache")},
     }
-    return compose_stage(command, "tiny", merged(shared, OWN[command], changes))
+    files = changes.pop("files", None)
+    overrides = merged(shared, OWN[command], changes)
+    if files:  # in place of the microworld
+        data = merged(overrides.pop("data"), {"path": files, "rows": None, "world": None})
+        overrides = {**overrides, "data": "files", **{f"data.{key}": value for key, value in data.items()}}
+    return compose_stage(command, "tiny", overrides)
 
 
 def created(command: str, root: Path, **changes: Any) -> Path:

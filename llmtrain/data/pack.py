@@ -43,7 +43,10 @@ class Targets:
         return Targets(self.at.to(device), self.ids.to(device), self.sequence.to(device))
 
 
-def pack(sequences: Sequence[Sequence[int]]) -> Packed:
+Ids = Sequence[int] | np.ndarray
+
+
+def pack(sequences: Sequence[Ids]) -> Packed:
     """Lay sequences (lists or arrays of token ids) side by side."""
     lengths = np.array([len(s) for s in sequences], dtype=np.int64)
     bounds = np.concatenate([[0], lengths.cumsum()])
@@ -52,7 +55,7 @@ def pack(sequences: Sequence[Sequence[int]]) -> Packed:
     return Packed(torch.from_numpy(ids), torch.from_numpy(positions), torch.from_numpy(bounds))
 
 
-def targets(packed: Packed, masks: Sequence[Sequence[bool]]) -> Targets:
+def targets(packed: Packed, masks: Sequence[Sequence[bool] | np.ndarray]) -> Targets:
     """The tokens with mask True, except the first of a sequence, which nothing predicts.
 
     masks: one per sequence, as long as it; True counts.
@@ -63,7 +66,7 @@ def targets(packed: Packed, masks: Sequence[Sequence[bool]]) -> Targets:
     return Targets(slots - 1, packed.ids[slots], sequence)
 
 
-def after(packed: Packed, starts: Sequence[int]) -> Targets:
+def after(packed: Packed, starts: Ids) -> Targets:
     """The tokens from index `starts[s]` of each sequence on: the response behind a prompt of that length."""
     start = torch.as_tensor(starts, dtype=torch.int64)
     lengths = packed.bounds.diff()
@@ -73,7 +76,7 @@ def after(packed: Packed, starts: Sequence[int]) -> Targets:
     return Targets(slots - 1, packed.ids[slots], sequence)
 
 
-def by_tokens(lengths: Sequence[int], budget: int) -> Iterator[list[int]]:
+def by_tokens(lengths: Ids, budget: int) -> Iterator[list[int]]:
     """Split 0..len-1, in order, into runs of at most `budget` tokens (a longer single item stands alone)."""
     run: list[int] = []
     used = 0

@@ -1,6 +1,5 @@
 """What a stage will see, for people: counts, lengths, and rows with their loss mask and control tokens visible."""
 
-from collections.abc import Sequence
 
 import numpy as np
 from rich.console import Console
@@ -79,7 +78,7 @@ def _row(table: Table, kind: Kind, tokenizer: PreTrainedTokenizerBase, index: in
     return [(f"{len(ids)} tokens", painted(tokenizer, ids, mask))]
 
 
-def painted(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int], mask: Sequence[bool]) -> Styled:
+def painted(tokenizer: PreTrainedTokenizerBase, ids: np.ndarray, mask: np.ndarray) -> Styled:
     """Decoded stretches of one colour; control tokens are decoded alone, so that they differ from the same text."""
     specials = set(tokenizer.all_special_ids)
     line, start = Styled(), 0
@@ -91,7 +90,7 @@ def painted(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int], mask: Sequen
         style = COUNTS if mask[start] else CONTEXT
         if stretch[0] in specials:
             style = f"{CONTROL} underline" if mask[start] else CONTROL
-        line.append(visible(tokenizer.decode(stretch)), style)
+        line.append(visible(str(tokenizer.decode(stretch))), style)
         start = stop
     return line
 

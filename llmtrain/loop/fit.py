@@ -19,6 +19,7 @@ from llmtrain.loop.progress import Meter
 from llmtrain.loop.state import pack, unpack
 from llmtrain.loop.stopping import TargetReached, numbers
 from llmtrain.loop.update import Totals, update
+from llmtrain.run.checkpoints import Checkpoint
 from llmtrain.run.seeding import derive
 from llmtrain.run.session import Session, StopAsked
 
@@ -97,7 +98,7 @@ class _Fit:
 
     def run(self) -> Outcome:
         if self.session.checkpoint:
-            self._resume()
+            self._resume(self.session.checkpoint)
         start = self.step
         if self.session.checkpoint and self.settled_at != self.step:  # a signal came before what follows a round
             self._between()
@@ -117,8 +118,7 @@ class _Fit:
         status = "stopped" if reason else "finished"
         return Outcome(status, reason or f"all {self.plan.max_steps} steps done", self.step, numbers(self.values))
 
-    def _resume(self) -> None:
-        checkpoint = self.session.checkpoint
+    def _resume(self, checkpoint: Checkpoint) -> None:
         saved = state.restore(self.learner, self.optimizer, checkpoint)
         self.step, self.skipped, self.rolled_back = checkpoint.step, saved["skipped"], saved["rolled_back"]
         self.reason = saved["reason"]
@@ -191,7 +191,8 @@ class _Fit:
         if saves:
             self.save()
         limit = self.plan.max_seconds
-        self.out_of_time = limit is not None and time.monotonic() - self.started >= limit
+        late = limit is not None and time.monotonic() - self.started >= limit
+        self.out_of_time = self.session.mesh.any(1 if late else None) is not None  # clocks differ; all stop or none
 
     def _evaluate(self) -> None:
         if self.evaluated_at == self.step:

@@ -50,8 +50,13 @@ Evaluation = dict[str, float | Rate]
 class Learner(Protocol):
     """What a stage hands to `fit`. Everything is a pure function of the step and of the state."""
 
-    trained: nn.Module  # what the optimizer and the checkpoint own
-    exported: nn.Module  # the part of it that `save` writes as a Hugging Face directory
+    @property
+    def trained(self) -> nn.Module:
+        """What the optimizer and the checkpoint own."""
+
+    @property
+    def exported(self) -> nn.Module:
+        """The part of it that `save` writes as a Hugging Face directory."""
 
     def round(self, step: int) -> Iterator[Window]:
         """The updates of one step: one for pretrain, SFT, reward and DPO; epochs x minibatches of a rollout for PPO."""

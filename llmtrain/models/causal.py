@@ -186,8 +186,9 @@ def read_weights(auto: Any, path: Path, config: PretrainedConfig) -> PreTrainedM
 
 def prepare(model: PreTrainedModel, device: torch.device, dtype: torch.dtype) -> PreTrainedModel:
     """Put the model on its device and remember the format its matrices are multiplied in."""
-    model.llmtrain_dtype = dtype
-    return model.to(device).eval()
+    model.llmtrain_dtype = dtype  # type: ignore[assignment]  # torch's stubs know only tensors and modules as attributes
+    nn.Module.to(model, device)
+    return model.eval()
 
 
 @torch.no_grad()

@@ -42,7 +42,7 @@ class ScalarModel(nn.Module):
         return self._head(causal.hidden(self.model, packed).index_select(0, packed.last))
 
     def _head(self, states: Tensor) -> Tensor:
-        return self.model.score(states.float()).squeeze(-1) + self.bias
+        return self.model.get_submodule("score")(states.float()).squeeze(-1) + self.bias
 
     @torch.no_grad()
     def normalise(self, mean: float) -> None:
@@ -60,7 +60,9 @@ def from_causal(model: PreTrainedModel, *, seed: int) -> ScalarModel:
     width = scorer.score.in_features
     with torch.no_grad():
         scorer.score.weight.normal_(0.0, 1 / math.sqrt(width + 1), generator=torch.Generator().manual_seed(seed))
-    return ScalarModel(causal.prepare(scorer, model.device, model.llmtrain_dtype))
+    dtype = model.llmtrain_dtype
+    assert isinstance(dtype, torch.dtype)
+    return ScalarModel(causal.prepare(scorer, model.device, dtype))
 
 
 def load(path: Path, *, device: torch.device, dtype: torch.dtype = torch.float32) -> ScalarModel:

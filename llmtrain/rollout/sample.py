@@ -6,7 +6,8 @@ The answer of a row is a function of its prompt and its own uniform draws, not o
 generation_config plays no part: what is sampled is softmax(logits / temperature) and nothing else (correctness C2).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -44,22 +45,30 @@ def generate(
     """One Completion per prompt, in their order.
 
     temperature 0 decodes greedily; else row i uses uniforms[i, t] in [0, 1) for its token t (inverse CDF).
-    should_stop is called once per token and may raise.
+    should_stop is called once per token and may raise. Raises TrainingError on logits that are not finite.
     """
     assert (temperature == 0) == (uniforms is None), "uniforms go with sampling, and only with it"
     order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
     done: list[Completion | None] = [None] * len(prompts)
-    training = model.training
-    model.eval()
-    with decoding(model), precision(model):
+    with decoding(model), precision(model), evaluating(model):
         for start in range(0, len(order), batch_rows):
             rows = order[start : start + batch_rows]
             draws = None if uniforms is None else uniforms[rows].to(model.device)
             batch = _Batch(model, [prompts[i] for i in rows], max_new_tokens, temperature, eos_id, draws)
             for i, ids in zip(rows, batch.run(should_stop), strict=True):
                 done[i] = Completion(ids, bool(ids) and ids[-1] == eos_id)
-    model.train(training)
     return [c for c in done if c is not None]
+
+
+@contextmanager
+def evaluating(model: PreTrainedModel) -> Iterator[None]:
+    """No dropout inside the block; the mode it had behind it, also when the caller stops in the middle."""
+    training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(training)
 
 
 class _Batch:
@@ -115,24 +124,23 @@ class _Batch:
 
     def choose(self, logits: Tensor, rows: Tensor, t: int) -> Tensor:
         """[B, V] logits -> [B] tokens: the best, or where the row's own draw falls in the distribution."""
+        best = logits.max(-1)
+        if not bool(best.values.isfinite().all()):  # a NaN is the maximum of its row
+            raise TrainingError(
+                "the model's logits are not finite while sampling; lower optimizer.lr, or start from another init"
+            )
         if self.uniforms is None:
-            return logits.argmax(-1)
+            return best.indices
         return inverse_cdf(logits, self.temperature, self.uniforms[rows, t])
 
 
 def inverse_cdf(logits: Tensor, temperature: float, uniforms: Tensor) -> Tensor:
     """Sample softmax(logits / temperature): logits [B, V], uniforms [B] in [0, 1) -> [B] tokens.
 
-    A token of probability 0 is never drawn. Raises TrainingError on logits that are not numbers.
+    A token of probability 0 is never drawn.
     """
     z = logits.float() / temperature
     cumulative = (z - z.amax(-1, keepdim=True)).exp_().cumsum(-1)
     total = cumulative[:, -1:].contiguous()
-    if not bool(total.isfinite().all()):
-        raise TrainingError(
-            "the model's logits are not finite while sampling; lower optimizer.lr, or start from another init"
-        )
-    draw = torch.minimum(
-        uniforms[:, None] * total, total.nextafter(torch.zeros_like(total))
-    )  # rounding may reach total
-    return torch.searchsorted(cumulative, draw, right=True).squeeze(1)
+    below = total.nextafter(torch.zeros_like(total))  # rounding may lift a draw to the total, behind the last token
+    return torch.searchsorted(cumulative, torch.minimum(uniforms[:, None] * total, below), right=True).squeeze(1)

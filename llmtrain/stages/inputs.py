@@ -1,14 +1,16 @@
 """What the stages read: the embedded microworld, files, or the output of an earlier run."""
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from llmtrain.config.schema import Common, Data, DataName
 from llmtrain.data.cache import Table, tokenised
+from llmtrain.data.formats import Record
 from llmtrain.data.microworld import rows as microworld
 from llmtrain.data.microworld.world import World
 from llmtrain.data.records import Chat, Kind, Prompt, Ranking, Text
@@ -47,6 +49,11 @@ def table(data: Data, source: Source, kind: Kind, tokenizer: PreTrainedTokenizer
 def split(source: Source, rows: Table, data: Data, kind: Kind) -> Rows:
     """Hold out data.eval_fraction by prompt or document; which ones does not depend on the run's seed."""
     parts = train_eval(rows, kind, data.eval_fraction, seed=0)
+    if not len(parts.eval):
+        raise DataError(
+            f"data.eval_fraction={data.eval_fraction:g} holds nothing of {source.description} out, and every stage "
+            "measures itself on held-out rows; set it above 0"
+        )
     log.info("data: %s; %s", source.description, parts.description)
     return Rows(source, rows, parts)
 
@@ -98,15 +105,15 @@ def clean_rankings(config: Common, data: Data, tokenizer: PreTrainedTokenizerBas
 def _microworld(data: Data, kind: Kind, seed: int) -> Source:
     if data.rows is None or data.world is None:
         raise DataError("data.rows or data.world is not set; the microworld makes what you ask for: data.rows=5000")
-    world = World(data.world)
+    world, rows = World(data.world), data.rows
     if kind is Kind.ranking:
         raise DataError("the microworld holds no rankings: make them with `llmtrain sample`, then give data=latest")
-    make = {
-        Kind.text: lambda: microworld.documents(world, data.rows, seed),
-        Kind.chat: lambda: microworld.demonstrations(world, data.rows, seed),
-        Kind.prompt: lambda: microworld.prompts(world, "train", data.rows, derive(seed, "prompts")),
-    }[kind]
-    return gather(make(), f"microworld {data.world}, {data.rows} rows of seed {seed}")
+    make: dict[Kind, Callable[[], Sequence[Record]]] = {
+        Kind.text: lambda: microworld.documents(world, rows, seed),
+        Kind.chat: lambda: microworld.demonstrations(world, rows, seed),
+        Kind.prompt: lambda: microworld.prompts(world, "train", rows, derive(seed, "prompts")),
+    }
+    return gather(make[kind](), f"microworld {data.world}, {rows} rows of seed {seed}")
 
 
 def prompts(config: Common, data: Data, tokenizer: PreTrainedTokenizerBase) -> tuple["Prompts", "Prompts"]:
@@ -136,7 +143,7 @@ def tokenised_prompts(source: Source, tokenizer: PreTrainedTokenizerBase, data: 
 
 
 def _listed(source: Source, table: Table) -> "Prompts":
-    kept = list(source.records)
+    kept = [record for record in source.records if isinstance(record, Prompt)]
     return Prompts(
         [kept[int(table.column("row")[i][0])] for i in range(len(table))],
         [table.column("ids")[i].tolist() for i in range(len(table))],
@@ -155,7 +162,7 @@ class Prompts:
     def __len__(self) -> int:
         return len(self.ids)
 
-    def take(self, indices: Sequence[int]) -> "Prompts":
+    def take(self, indices: Sequence[int] | np.ndarray) -> "Prompts":
         return Prompts([self.records[i] for i in indices], [self.ids[i] for i in indices], self.digest)
 
     @property

@@ -36,7 +36,7 @@ class Step:
 
     name: str
     command: str
-    config: Common
+    config: Any
 
 
 def run(config: Pipeline, path: Path) -> dict:

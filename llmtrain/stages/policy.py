@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from llmtrain.config.schema import Sampling
@@ -19,7 +19,8 @@ class Policy(Stateless):
     """A learner around a causal model that is exported as it is."""
 
     def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, session: Session):
-        self.model = self.trained = self.exported = model
+        self.model = self.exported = model
+        self.trained: nn.Module = model
         self.tokenizer, self.session = tokenizer, session
 
     def save(self, path: Path) -> None:
@@ -35,7 +36,7 @@ class Policy(Stateless):
         return complete(self.model, self.tokenizer, prompts, sampling, seed, *parts, session=self.session)
 
     def text(self, completion: Completion) -> str:
-        return self.tokenizer.decode(completion.ids, skip_special_tokens=True)
+        return str(self.tokenizer.decode(completion.ids, skip_special_tokens=True))
 
     def write_samples(self, step: int, rows: list[dict]) -> None:
         """samples/step-N.jsonl in the run directory, for people to read."""

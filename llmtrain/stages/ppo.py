@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -87,17 +88,15 @@ class Alignment(Policy):
         updates = 0
         for epoch in range(self.config.ppo_epochs):
             for window in self.minibatches(learnt, step, epoch):
-                self.drift = 0.0
+                self.moved = {"kl": 0.0, "tokens": 0.0}
                 yield window
                 updates += 1
-            if self.config.target_kl is not None and self.drift > self.config.target_kl:
+            if self._moved_far():
                 break
         else:
-            if updates != self.config.ppo_epochs * self.config.minibatches:
-                raise TrainingError(
-                    f"step {step}: {updates} updates on a rollout instead of ppo_epochs={self.config.ppo_epochs} x "
-                    f"minibatches={self.config.minibatches}; this is a bug, please report it"
-                )
+            due = self.config.ppo_epochs * self._count(learnt)
+            if updates != due:
+                raise TrainingError(f"step {step}: {updates} updates on a rollout instead of {due}; this is a bug")
         self.kl.update(self.recent_kl, len(learnt))
 
     @torch.no_grad()
@@ -133,20 +132,24 @@ class Alignment(Policy):
         return Rollout(prompts, responses, ended, mask, old, ref, values, scores)
 
     def minibatches(self, learnt: Experience, step: int, epoch: int) -> Iterator[list[TokenBatch]]:
-        """A new permutation of the sequences, cut into equal minibatches of micro-batches."""
+        """A new permutation of the sequences, cut into minibatches of micro-batches, equal to within one sequence."""
         order = epoch_order(self.config.seed, step, len(learnt), f"ppo epoch {epoch}")
-        size = -(-len(learnt) // self.config.minibatches)
-        for start in range(0, len(learnt), size):
-            chosen = order[start : start + size].tolist()
+        for number, chosen in enumerate(np.array_split(order, self._count(learnt))):
             lengths = [len(learnt.prompts[i]) + len(learnt.responses[i]) for i in chosen]
-            first = epoch == 0 and start == 0
+            first = epoch == 0 and number == 0
             parts = by_tokens(lengths, self.config.batch.micro_tokens)
-            yield [self._token_batch(learnt.rows([chosen[i] for i in part]), first) for part in parts]
+            yield [self._token_batch(learnt.rows(chosen[part].tolist()), first) for part in parts]
+
+    def _count(self, learnt: Experience) -> int:
+        """Minibatches of a pass; the last rollout of an epoch may have fewer sequences than minibatches are asked."""
+        return min(self.config.minibatches, len(learnt))
 
     def _token_batch(self, part: Experience, first: bool) -> TokenBatch:
         packed, wanted = self._pack(part.prompts, part.responses)
-        flat = [x[part.mask].to(self.model.device) for x in (part.old_logp, part.values, part.advantages, part.returns)]
-        return TokenBatch(packed, wanted, *flat, first=first)
+        old_logp, values, advantages, returns = (
+            x[part.mask].to(self.model.device) for x in (part.old_logp, part.values, part.advantages, part.returns)
+        )
+        return TokenBatch(packed, wanted, old_logp, values, advantages, returns, first)
 
     def _pack(self, prompts: list[list[int]], responses: list[list[int]]) -> tuple[Packed, Targets]:
         packed = pack([p + r for p, r in zip(prompts, responses, strict=True)])
@@ -165,10 +168,18 @@ class Alignment(Policy):
                 f"the first minibatch of a rollout has a ratio of {float(policy.ratio_max()):.6f} instead of 1: "
                 "sampling and training disagree; check sampling.temperature and launch.dtype"
             )
-        self.drift = max(self.drift, monitors["kl_k3"] / max(n, 1))
+        self.moved["kl"] += monitors["kl_k3"]
+        self.moved["tokens"] += n
         total = policy.losses.sum() + clip.value_coef * value.losses.sum()
         sums = {"policy_loss": policy.losses.sum().item(), "value_loss": value.losses.sum().item(), **monitors}
         return Loss(total, {name: (amount, n) for name, amount in sums.items()})
+
+    def _moved_far(self) -> bool:
+        """Whether the last minibatch, of all processes together, was further from the rollout than target_kl."""
+        if self.config.target_kl is None:
+            return False
+        moved = self.session.mesh.sums(self.moved)
+        return moved["kl"] / moved["tokens"] > self.config.target_kl
 
     def _describe(self, learnt: Experience) -> None:
         per_response = kl.kl_per_response(learnt.old_logp, learnt.ref_logp, learnt.mask)

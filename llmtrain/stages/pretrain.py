@@ -137,6 +137,7 @@ def run(config: Pretrain, path: Path) -> dict:
 def new_tokenizer(config: TokenizerConfig, source: Source) -> PreTrainedTokenizerBase:
     """Train a tokenizer on all that the records say, or load the one that tokenizer.path names."""
     if config.name is TokenizerName.file:
+        assert config.path is not None  # config/check.py
         return tokenizers.load(config.path)
     if config.name is TokenizerName.char:
         return tokenizers.train_char(inputs.texts(source))

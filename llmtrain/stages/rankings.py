@@ -3,7 +3,6 @@
 All answers of a prompt stand in one micro-batch, so a prompt's pairs are one term of the loss (correctness B3).
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +10,7 @@ import torch
 from torch import Tensor
 
 from llmtrain.data.cache import Table
-from llmtrain.data.pack import Packed, Targets, after, by_tokens, pack
+from llmtrain.data.pack import Ids, Packed, Targets, after, by_tokens, pack
 
 
 @dataclass(frozen=True)
@@ -43,14 +42,19 @@ class Rankings:
         prompt_tokens = table.lengths("prompt") * sizes
         self.cost = prompt_tokens + table.lengths("responses")
 
-    def batches(self, prompts: Sequence[int]) -> list[Ranked]:
+    def batches(self, prompts: Ids) -> list[Ranked]:
         """Micro-batches of at most micro_tokens, whole prompts each."""
         return [
             self._batch([prompts[i] for i in part]) for part in by_tokens(self.cost[list(prompts)], self.micro_tokens)
         ]
 
-    def _batch(self, prompts: Sequence[int]) -> Ranked:
-        sequences, starts, group, ranks, rows, lengths = [], [], [], [], [], []
+    def _batch(self, prompts: Ids) -> Ranked:
+        sequences: list[np.ndarray] = []
+        starts: list[int] = []
+        group: list[int] = []
+        ranks: list[float] = []
+        rows: list[int] = []
+        lengths: list[int] = []
         items = 0.0
         for number, row in enumerate(prompts):
             prompt = self.table.column("prompt")[row]

@@ -93,7 +93,7 @@ def _answers_of(
     sampling = replace(config.sampling, temperature=policy.temperature)
     asked = [ids for ids in prompts.ids for _ in range(policy.answers)]
     made = complete(model, tokenizer, asked, sampling, config.seed, policy.name, session=session)
-    flat = [Answer(tokenizer.decode(c.ids, skip_special_tokens=True).strip(), c.ended, policy.name) for c in made]
+    flat = [Answer(str(tokenizer.decode(c.ids, skip_special_tokens=True)).strip(), c.ended, policy.name) for c in made]
     return [flat[i : i + policy.answers] for i in range(0, len(flat), policy.answers)]
 
 

@@ -92,6 +92,7 @@ def steps_of(config: Training, steps_per_epoch: int) -> int:
     """The rounds of a run: max_steps, or epochs over the training rows."""
     if config.max_steps is not None:
         return config.max_steps
+    assert config.epochs is not None  # config/check.py: one of the two is set
     return max(1, math.ceil(config.epochs * steps_per_epoch))
 
 

@@ -1,6 +1,6 @@
 """sft: teach the model to follow instructions, by demonstrations. The loss is on the answers, their EOS included."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from llmtrain.config.schema import SFT
 from llmtrain.data.order import Rows
-from llmtrain.data.pack import Packed, Targets, by_tokens, pack, targets
+from llmtrain.data.pack import Ids, Packed, Targets, by_tokens, pack, targets
 from llmtrain.data.records import Kind
 from llmtrain.loop.fit import fit
 from llmtrain.loop.learner import Evaluation, Loss
@@ -53,7 +53,7 @@ class Instruction(Policy):
         self.config, self.table, self.split = config, rows.table, rows.split
         self.order = Rows(config.seed, len(rows.split.train), config.batch.rows)
 
-    def batches(self, indices: Sequence[int]) -> list[ChatBatch]:
+    def batches(self, indices: Ids) -> list[ChatBatch]:
         """Micro-batches of at most batch.micro_tokens."""
         ids = [self.table.column("ids")[i] for i in indices]
         masks = [self.table.column("mask")[i] for i in indices]

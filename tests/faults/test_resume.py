@@ -1,4 +1,4 @@
-"""Resumed equals uninterrupted, bit for bit: weights, moments, trainer state, metrics, samples (design 5, R1, R2, R3)."""
+"""Resumed equals uninterrupted, bit for bit: weights, moments, trainer state, metrics, samples (R1, R2, R3)."""
 
 import signal
 from collections.abc import Callable, Iterator

@@ -12,7 +12,7 @@ from transformers import AutoModelForCausalLM, BloomConfig, BloomForCausalLM, Pr
 
 from llmtrain.data.pack import after, pack
 from llmtrain.errors import ConfigError, InitError
-from llmtrain.models import causal, scalar
+from llmtrain.models import attention, causal, scalar
 
 CPU = torch.device("cpu")
 
@@ -43,7 +43,7 @@ def test_build_is_a_pure_function_of_its_arguments(build):
 
 @pytest.mark.parametrize("init_std", [0.0, 0.02])
 def test_weights_have_the_spread_that_was_asked_for(build, init_std):
-    weights = dict(build(vocab_size=3000, width=64, ffn_width=96, init_std=init_std).named_parameters())
+    weights = build(vocab_size=3000, width=64, ffn_width=96, init_std=init_std).state_dict()
     wide = init_std or 0.8 / math.sqrt(64)
     for name, parameter in weights.items():
         if "embed" in name or "wte" in name:
@@ -163,8 +163,7 @@ def test_an_architecture_with_other_attention_is_refused(tmp_path):
 
 def test_self_test_finds_an_architecture_that_mixes_sequences(model, monkeypatch):
     causal.self_test(model)
-    monkeypatch.setattr(causal, "blocks", lambda bounds: causal_blocks(bounds[[0, -1]]))
-    causal_blocks = __import__("llmtrain.models.attention", fromlist=["blocks"]).blocks
+    monkeypatch.setattr(causal, "blocks", lambda bounds: attention.blocks(bounds[[0, -1]]))
     with pytest.raises(InitError, match="not supported"):
         causal.self_test(model)
 

@@ -1,0 +1,151 @@
+"""Decoding against plain forwards and against the distribution it must draw from."""
+
+import pytest
+import torch
+
+from llmtrain.data.pack import after, pack
+from llmtrain.errors import TrainingError
+from llmtrain.models import causal
+from llmtrain.models.attention import PACKED
+from llmtrain.rollout.sample import generate, inverse_cdf
+
+EOS = 1
+
+
+def uniforms(rows, tokens=20, seed=0):
+    return torch.rand(rows, tokens, generator=torch.Generator().manual_seed(seed))
+
+
+def sample(model, prompts, draws, **options):
+    given = dict(max_new_tokens=draws.shape[1], temperature=0.9, eos_id=EOS, uniforms=draws) | options
+    return generate(model, prompts, **given)
+
+
+@torch.no_grad()
+def next_logits(model, ids):
+    """[V] of the token behind `ids`, by a forward of plain transformers without cache or padding."""
+    model.set_attn_implementation("eager")
+    logits = model(torch.tensor([ids]), use_cache=False).logits[0, -1]
+    model.set_attn_implementation(PACKED)
+    return logits
+
+
+def by_hand(model, prompt, draws, temperature):
+    """One row, one token at a time, everything computed anew."""
+    ids, written = list(prompt), []
+    for draw in draws.tolist():
+        logits = next_logits(model, ids)
+        if temperature == 0:
+            token = int(logits.argmax())
+        else:
+            cumulative = (logits.double() / temperature).softmax(-1).cumsum(-1)
+            token = int((cumulative <= draw).sum())
+        ids.append(token)
+        written.append(token)
+        if token == EOS:
+            break
+    return written
+
+
+@pytest.mark.parametrize("temperature", [0.0, 0.9])
+def test_rows_are_what_decoding_one_by_one_gives(model, prompts, temperature):
+    draws = uniforms(len(prompts))
+    given = draws if temperature else None
+    done = generate(
+        model, prompts, max_new_tokens=20, temperature=temperature, eos_id=EOS, uniforms=given, batch_rows=5
+    )
+    for prompt, draw, completion in zip(prompts, draws, done, strict=True):
+        assert completion.ids == by_hand(model, prompt, draw, temperature)
+
+
+def test_an_answer_does_not_depend_on_its_batch(model, prompts):
+    draws = uniforms(len(prompts))
+    together = sample(model, prompts, draws)
+    in_threes = sample(model, prompts, draws, batch_rows=3)
+    alone = [sample(model, [p], d[None])[0] for p, d in zip(prompts, draws, strict=True)]
+    turned = sample(model, prompts[::-1], draws.flip(0))[::-1]
+    assert together == in_threes == alone == turned
+
+
+def test_eos_stops_a_row_and_is_kept(model, prompts):
+    done = sample(model, prompts * 8, uniforms(64, 30))
+    assert any(c.ended for c in done)
+    assert any(not c.ended for c in done)
+    for completion in done:
+        assert completion.ended == (completion.ids[-1] == EOS)
+        assert EOS not in completion.ids[:-1]
+        assert completion.ended or len(completion.ids) == 30
+
+
+def test_an_eos_in_the_prompt_ends_nothing(model):
+    (completion,) = generate(model, [[5, EOS, 7]], max_new_tokens=3, temperature=0.0, eos_id=EOS)
+    assert completion.ids == by_hand(model, [5, EOS, 7], torch.zeros(3), 0.0)
+
+
+def test_f30_sampled_ids_are_as_likely_as_they_are_scored(model, prompts):
+    """The training forward puts each draw inside the sampled token's interval of its cumulative distribution."""
+    draws, temperature = uniforms(len(prompts)), 0.9
+    done = sample(model, prompts, draws)
+    row = pack([p + c.ids for p, c in zip(prompts, done, strict=True)])
+    targets = after(row, [len(p) for p in prompts])
+    assert targets.ids.tolist() == [token for c in done for token in c.ids]
+    with torch.no_grad():
+        logits = causal.logits_at(model, causal.hidden(model, row), targets.at)
+    upper = (logits.double() / temperature).softmax(-1).cumsum(-1).gather(1, targets.ids[:, None]).squeeze(1)
+    logp = causal.logprobs(model, row, targets, temperature).detach().double()
+    drawn = torch.cat([d[: len(c.ids)] for d, c in zip(draws, done, strict=True)]).double()
+    assert ((drawn < upper + 1e-5) & (drawn > upper - logp.exp() - 1e-5)).all()
+
+
+def test_f31_frequencies_follow_the_tempered_softmax(model):
+    """20000 first tokens at temperature 0.7, and a generation_config that would spoil them (correctness C2)."""
+    model.generation_config.top_k = 2
+    model.generation_config.repetition_penalty = 9.0
+    rows = 20_000
+    done = sample(model, [[7, 8, 9]] * rows, uniforms(rows, 1), temperature=0.7, batch_rows=5000)
+    expected = rows * (next_logits(model, [7, 8, 9]).double() / 0.7).softmax(-1)
+    counts = torch.bincount(torch.tensor([c.ids[0] for c in done]), minlength=40).double()
+    common = expected >= 5  # the chi-square approximation wants five of each; the rest is one class
+    seen = torch.cat([counts[common], counts[~common].sum()[None]])
+    wanted = torch.cat([expected[common], expected[~common].sum()[None].clamp(min=1e-9)])
+    chi = float(((seen - wanted) ** 2 / wanted).sum())
+    freedom = len(seen) - 1
+    # Wilson and Hilferty: the cube root of chi-square / freedom is nearly normal; 3.09 deviations are p = 0.001
+    limit = freedom * (1 - 2 / (9 * freedom) + 3.09 * (2 / (9 * freedom)) ** 0.5) ** 3
+    assert chi < limit
+
+
+def test_inverse_cdf_never_draws_the_impossible():
+    logits = torch.tensor([[-torch.inf, 0.0, -torch.inf, 0.0, -torch.inf]]).expand(4, -1)
+    draws = torch.tensor([0.0, 0.4999, 0.5, 1 - 2**-24])
+    assert inverse_cdf(logits, 1.0, draws).tolist() == [1, 1, 3, 3]
+    assert inverse_cdf(logits, 1.0, torch.ones(4)).tolist() == [3, 3, 3, 3]
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_logits_that_are_not_numbers_stop_the_run(model, temperature):
+    with torch.no_grad():
+        model.get_output_embeddings().weight[3, 0] = torch.nan
+    draws = uniforms(1) if temperature else None
+    with pytest.raises(TrainingError, match="not finite"):
+        generate(model, [[5, 6]], max_new_tokens=4, temperature=temperature, eos_id=EOS, uniforms=draws)
+
+
+def test_should_stop_is_asked_at_every_token_and_leaves_the_model_as_it_was(model, prompts):
+    calls = []
+
+    def stop():
+        calls.append(1)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+
+    model.train()
+    with pytest.raises(KeyboardInterrupt):
+        generate(model, prompts, max_new_tokens=9, temperature=0.0, eos_id=99, should_stop=stop)
+    assert len(calls) == 3
+    assert model.training
+    assert model.config._attn_implementation == PACKED
+
+
+def test_no_prompts_give_no_answers(model):
+    assert generate(model, [], max_new_tokens=3, temperature=0.0, eos_id=EOS) == []

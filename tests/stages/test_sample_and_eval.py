@@ -1,0 +1,91 @@
+"""sample and eval: what they leave."""
+
+import json
+from pathlib import Path
+
+import tiny
+
+from llmtrain.data.microworld import rows as microworld
+from llmtrain.data.microworld.world import World
+from llmtrain.stages.annotator import Answer, rank
+
+
+def lines(file: Path) -> list[dict]:
+    return [json.loads(line) for line in file.read_text().splitlines()]
+
+
+def test_sample_answers_every_prompt_as_often_as_asked(chain, runs):
+    run = tiny.ran("sample", runs, **chain.links("sample"), policies=["self@1.5"], answers=4, annotate="none")
+    rows = lines(run / "outputs.jsonl")
+    assert len(rows) == 6
+    for row in rows:
+        assert [a["source"] for a in row["answers"]] == ["policy"] * 4 + ["self@1.5"] * 2
+    result = json.loads((run / "result.json").read_text())
+    assert (result["metrics"]["prompts"], result["metrics"]["answers"]) == (6, 36)
+
+
+def test_answers_do_not_depend_on_how_many_are_written_together(chain, runs):
+    made = []
+    for rows in (2, 512):
+        sampling = {"batch_rows": rows, "max_new_tokens": 12, "temperature": 0.7}
+        run = tiny.ran("sample", runs, **chain.links("sample"), sampling=sampling, annotate="none")
+        made.append(lines(run / "outputs.jsonl"))
+    assert made[0] == made[1]
+    texts = {a["text"] for row in made[0] for a in row["answers"]}
+    assert len(texts) > 6  # answers to one prompt differ
+
+
+def answered(noise: float, foreign: int):
+    prompts = microworld.prompts(World(0), "train", 40, 0)
+    answers = [[Answer(p.meta["good"], True, "a"), Answer(p.meta["bad"], True, "a")] for p in prompts]
+    return prompts, answers, rank(prompts, answers, foreign, noise, 0)
+
+
+def test_rankings_without_noise_put_the_gold_answer_first():
+    prompts, _, rankings = answered(0.0, 0)
+    gold = {p.messages: p.meta["good"] for p in prompts}
+    assert len(rankings) == len(prompts)
+    for ranking in rankings:
+        best = [text for text, place in zip(ranking.responses, ranking.ranks, strict=True) if place == 1]
+        assert gold[ranking.prompt] in best
+
+
+def test_good_answers_to_other_prompts_are_ranked_behind_the_own_good_one():
+    prompts, answers, rankings = answered(0.0, 4)
+    own = {p.messages: {a.text for a in given} for p, given in zip(prompts, answers, strict=True)}
+    meta = {p.messages: p for p in prompts}
+    strangers = 0
+    for ranking in rankings:
+        for text, place in zip(ranking.responses, ranking.ranks, strict=True):
+            if text not in own[ranking.prompt]:
+                strangers += 1
+                assert (place == 1) == (microworld.grade(meta[ranking.prompt], text) == 3)
+    assert strangers > len(prompts)
+
+
+def test_rankings_are_a_function_of_the_seed():
+    assert answered(0.3, 4)[2] == answered(0.3, 4)[2]
+    prompts, answers, rankings = answered(0.3, 4)
+    assert rank(prompts, answers, 4, 0.3, 1) != rankings
+
+
+def test_eval_grades_the_answers_of_the_test_prompts(chain, runs):
+    run = tiny.ran("eval", runs, **chain.links("eval"))
+    table = json.loads((run / "hhh.json").read_text())["eval"]
+    rows = lines(run / "answers.jsonl")
+    for h, values in table.items():
+        own = [row["level"] == 3 for row in rows if row["h"] == h]
+        assert values["n"] == len(own) == 2
+        assert values["rate"] == sum(own) / len(own)
+        assert 0 <= values["low"] <= values["rate"] <= values["high"] <= 1
+    result = json.loads((run / "result.json").read_text())
+    assert result["metrics"]["gold/min"] == min(v["rate"] for v in table.values())
+
+
+def test_eval_of_files_gives_loss_and_perplexity(chain, runs, tmp_path):
+    file = tmp_path / "chat.jsonl"
+    rows = [{"instruction": f"Say {n}.", "input": "", "output": f"It is {n}."} for n in range(12)]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    run = tiny.ran("eval", runs, init=str(chain.sft), files=[str(file)], data={"eval_fraction": 0.5})
+    found = json.loads((run / "result.json").read_text())["metrics"]
+    assert set(found) == {"eval/loss", "eval/perplexity"} and found["eval/perplexity"] > 1

@@ -1,0 +1,132 @@
+"""pretrain and sft: what they leave, and that they learn."""
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+import tiny
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from llmtrain.data.pack import pack, targets
+from llmtrain.errors import DataError, InitError
+from llmtrain.models import causal
+from llmtrain.rollout.sample import generate
+from llmtrain.run import metrics
+from llmtrain.text import tokenizers
+from llmtrain.text.template import encode_prompt
+
+CPU = torch.device("cpu")
+
+
+def newest(run: Path) -> Path:
+    return run / "checkpoints" / "latest"
+
+
+def keys(run: Path) -> set[str]:
+    return {key for row in metrics.read(run / "metrics.jsonl") for key in row}
+
+
+@pytest.mark.parametrize("stage", ["pretrain", "sft"])
+def test_checkpoint_is_a_plain_hugging_face_model_with_our_numbers(stage, chain):
+    path = newest(getattr(chain, stage))
+    plain, tokenizer = AutoModelForCausalLM.from_pretrained(path), AutoTokenizer.from_pretrained(path)
+    ids = tokenizer("Mira owns a kite.")["input_ids"]
+    theirs = plain(torch.tensor([ids])).logits[0].log_softmax(-1)
+    packed = pack([ids, ids[:3]])
+    wanted = targets(packed, [[True] * len(ids), [True] * 3])
+    ours = causal.logprobs(causal.load(path, device=CPU), packed, wanted)[: len(ids) - 1]
+    torch.testing.assert_close(ours, theirs[:-1].gather(1, torch.tensor(ids[1:])[:, None])[:, 0], rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("stage", ["pretrain", "sft"])
+def test_run_leaves_its_records(stage, chain):
+    run = getattr(chain, stage)
+    result = json.loads((run / "result.json").read_text())
+    assert (result["status"], result["step"], result["headline"]) == ("finished", 6, "eval/loss")
+    assert result["value"] == result["metrics"]["eval/loss"]
+    assert result["metrics"]["eval/perplexity"] == pytest.approx(math.exp(result["metrics"]["eval/loss"]), rel=1e-9)
+    assert {"train/loss", "train/lr", "train/grad_norm", "train/tokens", "time/step_seconds"} <= keys(run)
+    assert sorted(f.name for f in (run / "samples").iterdir()) == [f"step-{n:08d}.jsonl" for n in (2, 4, 6)]
+    rows = [json.loads(line) for line in (run / "samples" / "step-00000006.jsonl").read_text().splitlines()]
+    assert rows and all("prompt" in row for row in rows)
+    assert (run.parent / "latest").resolve() == run.resolve()
+
+
+def test_fresh_model_knows_nothing_and_learns(runs):
+    """Small weights at the start: the loss is that of the uniform distribution, ln of the vocabulary."""
+    run = tiny.ran("pretrain", runs, max_steps=30, optimizer={"lr": 0.01})
+    losses = [row["train/loss"] for row in metrics.read(run / "metrics.jsonl") if "train/loss" in row]
+    assert losses[0] == pytest.approx(math.log(300), abs=0.5)
+    assert losses[-1] < losses[0] - 0.5
+
+
+def test_micro_batches_do_not_change_the_model(runs):
+    """The same rows in one piece and in many: the rest is rounding."""
+    whole, cut = (
+        tiny.ran("pretrain", runs, batch={"micro_tokens": tokens}, optimizer={"lr": 1e-3}) for tokens in (4096, 40)
+    )
+    for (name, a), b in zip(weights(whole).items(), weights(cut).values(), strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=1e-5, msg=name)
+
+
+def weights(run: Path) -> dict[str, torch.Tensor]:
+    return AutoModelForCausalLM.from_pretrained(newest(run)).state_dict()
+
+
+def test_gpt2_runs_too(runs):
+    run = tiny.ran("pretrain", runs, model={"name": "gpt2", "tie_embeddings": True}, max_steps=2)
+    assert json.loads((newest(run) / "config.json").read_text())["model_type"] == "gpt2"
+
+
+def test_training_goes_on_from_a_model(chain, runs):
+    run = tiny.ran("pretrain", runs, init=str(chain.pretrain), optimizer={"lr": 0.0}, max_steps=1)
+    for (name, a), b in zip(weights(run).items(), weights(chain.pretrain).values(), strict=True):
+        assert torch.equal(a, b), name
+    assert (newest(run) / "tokenizer.json").read_text() == (newest(chain.pretrain) / "tokenizer.json").read_text()
+
+
+PAIRS = {
+    "Where is Mira?": "At the mill.",
+    "Who is Tom?": "A baker.",
+    "What is red?": "The boat.",
+    "How old?": "Nine years.",
+    "Say hello.": "Hello to you.",
+}
+
+
+def test_F28_sft_overfits_its_pairs_and_stops_with_eos(chain, runs, tmp_path):
+    file = tmp_path / "pairs.jsonl"
+    lines = [json.dumps({"instruction": q, "input": "", "output": a}) for q, a in PAIRS.items()]
+    file.write_text("\n".join(lines) + "\n")
+    run = tiny.ran(
+        "sft",
+        runs,
+        init=str(chain.pretrain),
+        files=[str(file)],
+        data={"eval_fraction": 0.2},
+        max_steps=160,
+        optimizer={"lr": 0.01},
+        loop={"eval_every": 160, "save_every": 160},
+    )
+    tokenizer = tokenizers.load(str(newest(run)))
+    prompts = [encode_prompt(tokenizer, [{"role": "user", "content": q}]) for q in PAIRS]
+    model = causal.load(newest(run), device=CPU).eval()
+    answers = generate(model, prompts, max_new_tokens=30, temperature=0, eos_id=tokenizer.eos_token_id)
+    exact = [
+        answer.ended and tokenizer.decode(answer.ids, skip_special_tokens=True) == wanted
+        for answer, wanted in zip(answers, PAIRS.values(), strict=True)
+    ]
+    assert sum(exact) == 4  # the fifth is held out
+
+
+def test_rows_longer_than_the_model_are_refused(chain, runs):
+    with pytest.raises(InitError, match="data.max_length.*500.*192"):
+        tiny.ran("sft", runs, init=str(chain.pretrain), data={"max_length": 500})
+
+
+@pytest.mark.parametrize("stage", ["pretrain", "sft", "reward", "dpo"])
+def test_run_without_held_out_rows_is_refused_before_it_trains(stage, chain, runs):
+    with pytest.raises(DataError, match="data.eval_fraction=0 holds nothing.*above 0"):
+        tiny.ran(stage, runs, **tiny.merged(chain.links(stage), {"data": {"eval_fraction": 0.0}}))

@@ -1,0 +1,195 @@
+"""What the design promises about the shape of the package, read from its source."""
+
+import ast
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+import llmtrain
+
+PACKAGE = Path(llmtrain.__file__).parent
+FILES = sorted(PACKAGE.rglob("*.py"))
+NAMES = [str(file.relative_to(PACKAGE)) for file in FILES]
+
+# What a room may import from the others. `run` may see the mesh: a session belongs to a process of it.
+BELOW: dict[str, set[str]] = {
+    "errors": set(),
+    "objectives": {"errors"},
+    "config": {"errors", "run", "launch", "stages"},  # app.py hands a job over to launch, inside a function
+    "text": {"errors", "data"},
+    "data": {"errors", "text"},
+    "models": {"errors", "data", "text", "objectives"},
+    "rollout": {"errors", "data", "models"},
+    "run": {"errors", "launch", "config"},
+    "launch": {"errors", "run", "config", "stages"},  # execute() looks the stage up by its name
+    "loop": {"errors", "run", "launch", "objectives"},
+    "evaluate": {"errors", "data", "loop", "objectives"},
+    "stages": {"errors", "config", "text", "data", "models", "rollout", "objectives", "loop", "run", "launch"}
+    | {"evaluate"},
+    "cli": {"errors", "config", "run", "launch"},
+}
+HEAVY = ("torch", "hydra", "omegaconf", "transformers", "datasets", "numpy")
+
+
+def module(file: Path) -> str:
+    parts = file.relative_to(PACKAGE.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+@cache
+def tree(file: Path) -> ast.Module:
+    return ast.parse(file.read_text(encoding="utf-8"))
+
+
+def imported(nodes: list[ast.stmt] | ast.Module) -> set[str]:
+    """Absolute names of what is imported; `from a.b import c` gives a.b.c and a.b."""
+    found: set[str] = set()
+    top = nodes if isinstance(nodes, list) else [nodes]
+    for node in (n for part in top for n in ast.walk(part)):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute"
+            assert node.module
+            found |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def room(name: str) -> str:
+    """`llmtrain.data.pack.Packed` -> data."""
+    return name.split(".")[1]
+
+
+def rooms(file: Path) -> set[str]:
+    return {room(name) for name in imported(tree(file)) if name.startswith("llmtrain.")}
+
+
+@pytest.mark.parametrize("file", FILES, ids=NAMES)
+def test_imports_point_down(file):
+    parts = module(file).split(".")
+    if len(parts) == 1 or parts[1] == "__main__":
+        return
+    own = parts[1]
+    unknown = rooms(file) - BELOW[own] - {own}
+    assert not unknown, f"{own} must not know {sorted(unknown)}"
+
+
+def test_every_room_has_its_rule():
+    there = {file.relative_to(PACKAGE).parts[0].removesuffix(".py") for file in FILES} - {"__init__", "__main__"}
+    assert there == set(BELOW)
+
+
+@pytest.mark.parametrize(
+    ("own", "foreign"),
+    [
+        ("loop", {"transformers", "datasets", "hydra"}),
+        ("objectives", {"transformers", "datasets", "hydra", "numpy"}),
+        ("config", {"torch", "transformers", "datasets"}),
+        ("data", {"torch.nn", "hydra"}),
+        ("cli", set(HEAVY)),
+    ],
+)
+def test_room_does_without(own, foreign):
+    for file in FILES:
+        if own in module(file).split(".")[1:2]:
+            found = {name for name in imported(tree(file)) if any(f"{name}.".startswith(f"{x}.") for x in foreign)}
+            assert not found, f"{file.name} imports {sorted(found)}"
+
+
+def test_only_app_knows_hydra():
+    knows = {module(f) for f in FILES if any(n.split(".")[0] == "hydra" for n in imported(tree(f)))}
+    assert knows <= {f"llmtrain.config.{name}" for name in ("app", "recipes", "sweep")}
+
+
+def test_no_import_cycles():
+    """Of what is imported when a module loads; what a function imports later may point anywhere BELOW allows."""
+    names = {module(f): f for f in FILES}
+    edges: dict[str, set[str]] = {}
+    for name, file in names.items():
+        top = [node for node in tree(file).body if isinstance(node, ast.Import | ast.ImportFrom)]
+        edges[name] = {x for x in imported(top) if x in names and x != name}
+    left = dict(edges)
+    while left:
+        free = {name for name, needs in left.items() if not needs & left.keys()}
+        assert free, f"a cycle among {sorted(left)}"
+        left = {name: needs for name, needs in left.items() if name not in free}
+
+
+@pytest.mark.parametrize("file", FILES, ids=NAMES)
+def test_files_and_functions_are_short(file):
+    lines = file.read_text(encoding="utf-8").splitlines()
+    assert len(lines) <= 300
+    for node in ast.walk(tree(file)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            assert node.end_lineno is not None
+            assert node.end_lineno - node.lineno < 60, f"{node.name} has more than 60 lines"
+
+
+@pytest.mark.parametrize("file", [f for f in FILES if f.name != "__init__.py"], ids=lambda f: f.stem)
+def test_module_says_what_it_is_for(file):
+    assert ast.get_docstring(tree(file))
+
+
+def test_init_files_are_empty():
+    assert not [f for f in FILES if f.name == "__init__.py" and f.read_text(encoding="utf-8").strip()]
+
+
+def test_no_module_is_a_drawer_for_everything():
+    assert not {f.stem for f in FILES} & {"utils", "common", "helpers", "core", "base", "misc"}
+
+
+def dangers(source: ast.Module) -> set[str]:
+    """Ways by which data becomes code."""
+    found = {n for n in imported(source) if n.split(".")[0] in ("pickle", "cPickle", "dill", "cloudpickle", "joblib")}
+    for node in ast.walk(source):
+        if isinstance(node, ast.keyword) and node.arg in ("trust_remote_code", "allow_pickle"):
+            found |= {node.arg} if ast.unparse(node.value) != "False" else set()
+        if not isinstance(node, ast.Call):
+            continue
+        called = ast.unparse(node.func)
+        if called in ("eval", "exec", "compile", "__import__", "os.system", "yaml.load") or called.endswith(
+            ("torch.load", "instantiate", "read_pickle")
+        ):
+            found.add(called)
+    return found
+
+
+@pytest.mark.parametrize("file", FILES, ids=NAMES)
+def test_data_never_becomes_code(file):
+    assert dangers(tree(file)) == set()
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["import pickle", "torch.load(p)", "eval(x)", "load(p, trust_remote_code=True)", "hydra.utils.instantiate(c)"],
+)
+def test_the_danger_search_finds(line):
+    assert dangers(ast.parse(line))
+
+
+def test_only_update_calls_backward_and_step():
+    calls = {
+        module(file)
+        for file in FILES
+        for node in ast.walk(tree(file))
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and (node.func.attr == "backward" or ast.unparse(node.func) == "optimizer.step")
+    }
+    assert calls == {"llmtrain.loop.update"}
+
+
+@pytest.mark.parametrize("args", [["--help"], ["ppo", "--help"], ["--version"]], ids=" ".join)
+def test_help_loads_nothing_heavy(args):
+    code = (
+        "import sys\n"
+        "from llmtrain import cli\n"
+        f"sys.argv = ['llmtrain', *{args!r}]\n"
+        "try:\n    cli.main()\nexcept SystemExit as end:\n    assert not end.code, end.code\n"
+        f"print('LOADED', [m for m in {HEAVY!r} if m in sys.modules])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=PACKAGE.parent, timeout=60)
+    assert "LOADED []" in done.stdout, done.stdout[-500:] + done.stderr[-500:]
