@@ -41,7 +41,7 @@ def _documents(table: Table, fraction: float, seed: int) -> Split:
     if (cuts < 2).any():
         raise DataError(
             f"{len(lengths)} documents, the shortest of {lengths.min()} tokens, are too little to hold out their ends; "
-            "give more text or set data.eval_fraction=0"
+            "give more text"
         )
     train, held = whole.copy(), whole.copy()
     train[:, 2], held[:, 1] = cuts, cuts
@@ -67,9 +67,7 @@ def _by_key(keys: Iterable[bytes], fraction: float, seed: int) -> tuple[np.ndarr
     for index, key in enumerate(keys):
         groups[hashlib.sha256(f"{seed}/".encode() + key).digest()].append(index)
     if fraction > 0 and len(groups) < 2:
-        raise DataError(
-            "all rows are one prompt (or one text), so none can be held out; give more or set data.eval_fraction=0"
-        )
+        raise DataError("all rows are one prompt (or one text), so none can be held out; give more")
     count = min(len(groups) - 1, max(1, round(fraction * len(groups)))) if fraction > 0 else 0
     chosen = sorted(groups)[:count]
     held = np.array(sorted(index for key in chosen for index in groups[key]), dtype=np.int64)

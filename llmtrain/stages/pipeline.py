@@ -16,7 +16,7 @@ from rich.table import Table
 
 from llmtrain.config.app import compose_stage
 from llmtrain.config.check import mapping
-from llmtrain.config.schema import Annotator, Common, DataName, Pipeline
+from llmtrain.config.schema import Annotator, DataName, Pipeline
 from llmtrain.errors import TrainingError
 from llmtrain.evaluate import hhh
 from llmtrain.launch.processes import execute

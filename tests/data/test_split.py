@@ -46,7 +46,7 @@ def test_fraction_nothing_and_at_least_one(bpe, tmp_path):
 
 def test_one_prompt_cannot_be_split(bpe, tmp_path):
     data = table([RECORDS[Kind.chat](0, n) for n in range(5)], Kind.chat, bpe, tmp_path)
-    with pytest.raises(DataError, match="eval_fraction=0"):
+    with pytest.raises(DataError, match="give more"):
         train_eval(data, Kind.chat, 0.1, 0)
     assert len(train_eval(data, Kind.chat, 0, 0).train) == 5
 
@@ -72,6 +72,6 @@ def test_few_documents_give_their_ends(bpe, tmp_path):
 
 def test_documents_too_short_to_give_an_end(bpe, tmp_path):
     data = table([Text("x")], Kind.text, bpe, tmp_path)
-    with pytest.raises(DataError, match="eval_fraction=0"):
+    with pytest.raises(DataError, match="give more"):
         train_eval(data, Kind.text, 0.1, 0)
     assert train_eval(data, Kind.text, 0, 0).train.tolist() == [[0, 0, 2]]

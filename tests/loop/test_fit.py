@@ -10,6 +10,7 @@ import torch
 from fakes import Fake, flat, optimizer, plan
 
 from llmtrain.errors import CheckpointError, TrainingError
+from llmtrain.launch.mesh import Mesh
 from llmtrain.loop.fit import fit
 from llmtrain.loop.learner import Rate
 from llmtrain.loop.stopping import TargetReached
@@ -177,3 +178,22 @@ def test_checkpoint_state_is_plain_json(opened, tmp_path):
     fit(fake, optimizer(fake), flat, opened(), plan())
     saved = json.loads((tmp_path / "checkpoints" / "latest" / "trainer.json").read_text())
     assert saved["skipped"] == 0 and saved["reason"] is None and saved["learner"] == {}
+
+
+class Slow(Mesh):
+    """Two processes, of which the other one's clock has run out; nobody got a signal."""
+
+    def any(self, flag: int | None) -> int | None:
+        asked.append(flag)
+        return 1 if len(asked) % 2 == 0 else flag  # the poll comes first, then the clock
+
+
+asked: list[int | None] = []
+
+
+def test_processes_stop_together_when_the_clock_of_one_runs_out(opened):
+    asked.clear()
+    fake, session = Fake(), opened()
+    session.mesh = Slow(0, 1, torch.device("cpu"), torch.float32)
+    outcome = fit(fake, optimizer(fake), flat, session, plan(max_seconds=3600.0))
+    assert (outcome.status, outcome.step) == ("stopped", 1)

@@ -10,6 +10,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from llmtrain.data.pack import pack, targets
+from llmtrain.data.records import Message
 from llmtrain.errors import DataError, InitError
 from llmtrain.models import causal
 from llmtrain.rollout.sample import generate
@@ -111,7 +112,7 @@ def test_F28_sft_overfits_its_pairs_and_stops_with_eos(chain, runs, tmp_path):
         loop={"eval_every": 160, "save_every": 160},
     )
     tokenizer = tokenizers.load(str(newest(run)))
-    prompts = [encode_prompt(tokenizer, [{"role": "user", "content": q}]) for q in PAIRS]
+    prompts = [encode_prompt(tokenizer, [Message("user", q)]) for q in PAIRS]
     model = causal.load(newest(run), device=CPU).eval()
     answers = generate(model, prompts, max_new_tokens=30, temperature=0, eos_id=tokenizer.eos_token_id)
     exact = [

@@ -1,0 +1,137 @@
+"""pipeline: the plan of all stages, and going on at the unfinished one."""
+
+import json
+from pathlib import Path
+
+import pytest
+import tiny
+
+from llmtrain.config.app import compose_stage
+from llmtrain.errors import ConfigError
+from llmtrain.run import directory
+from llmtrain.stages import pipeline
+
+
+def configured(root: Path, **changes):
+    shared = {"run": {"root": str(root), "name": "t"}, "launch": {"threads": 1, "device": "cpu"}}
+    own = {command: tiny.OWN[command] for command in ("pretrain", "sft", "sample", "ppo", "eval")}
+    return compose_stage("pipeline", "tiny", tiny.merged(shared, changes)), own
+
+
+def test_plan_composes_every_stage_of_two_rounds(runs):
+    config, _ = configured(runs, rounds=2)
+    steps = {step.name: step for step in pipeline.plan(config, runs)}
+    assert list(steps) == [
+        "pretrain",
+        "sft",
+        "sample-1",
+        "reward-1",
+        "ppo-1",
+        "sample",
+        "reward",
+        "ppo",
+        "eval-pretrain",
+        "eval-sft",
+        "eval-ppo",
+    ]
+    at = {name: str(runs / name) for name in steps}
+    assert steps["sft"].config.init == at["pretrain"]
+    assert steps["sample-1"].config.init == at["sft"]
+    assert steps["ppo-1"].config.init == at["sft"]
+    assert steps["ppo-1"].config.judge.init == at["reward-1"]
+    assert steps["sample"].config.init == steps["ppo"].config.init == at["ppo-1"]
+    assert steps["ppo"].config.reference == at["sft"]  # the KL of every round is against the SFT model
+    assert steps["reward"].config.data.path == [at["sample-1"], at["sample"]]  # on all rankings so far
+    assert steps["sample"].config.seed != steps["sample-1"].config.seed  # other prompts
+    assert steps["eval-ppo"].config.init == at["ppo"]
+
+
+def test_plan_with_dpo_needs_no_judge(runs):
+    config, _ = configured(runs, improve="dpo")
+    names = [step.name for step in pipeline.plan(config, runs)]
+    assert names == ["pretrain", "sft", "sample", "dpo", "eval-pretrain", "eval-sft", "eval-dpo"]
+
+
+def test_plan_takes_a_stage_s_own_overrides(runs):
+    config, _ = configured(runs)
+    config.ppo = {"kl": {"coef": 0.123}}
+    found = {step.name: step.config for step in pipeline.plan(config, runs)}
+    assert found["ppo"].kl.coef == 0.123
+
+
+def test_fault_in_a_late_stage_is_found_before_the_first_computes(runs):
+    config, _ = configured(runs)
+    config.ppo = {"kl": {"coeff": 0.1}}
+    with pytest.raises(ConfigError, match="ppo"):
+        pipeline.plan(config, runs)
+
+
+class Stages:
+    """Stands in for the processes: every stage ends at once, one of them fails the first time."""
+
+    def __init__(self, failing: str):
+        self.failing, self.ran = failing, []
+
+    def execute(self, path: Path) -> dict:
+        self.ran.append(path.name)
+        if path.name == self.failing:
+            self.failing = ""
+            raise RuntimeError("power cut")
+        extra = {"headline": "eval/loss", "value": 0.5, "seconds": 1.0}
+        if path.name.startswith("eval-"):
+            value = {"rate": 0.5, "n": 4, "low": 0.1, "high": 0.9}
+            extra["hhh"] = dict.fromkeys(("helpful", "honest", "harmless"), value)
+            row = {"h": "helpful", "prompt": "Who?", "answer": path.name, "level": 3}
+            (path / "answers.jsonl").write_text(json.dumps(row) + "\n")
+        directory.write_result(path, "finished", "done", 3, {}, **extra)
+        return directory.read_result(path)
+
+
+@pytest.mark.parametrize("failing", ["pretrain", "reward", "eval-ppo"])
+def test_pipeline_goes_on_at_the_unfinished_stage(failing, runs, monkeypatch):
+    config, _ = configured(runs)
+    path = runs / "pipeline" / "t" / directory.new_id()
+    directory.create(path, pipeline.mapping(config), argv=[])
+    stages = Stages(failing)
+    monkeypatch.setattr(pipeline, "execute", stages.execute)
+    with pytest.raises(RuntimeError, match="power cut"):
+        pipeline.run(config, path)
+    names = [step.name for step in pipeline.plan(config, path)]
+    at = names.index(failing)
+    assert stages.ran == names[: at + 1]
+    stages.ran.clear()
+    record = pipeline.run(config, path)
+    assert stages.ran == names[at:]
+    assert record["status"] == "finished" and record["metrics"]["gold/min"] == 0.5
+    table = json.loads((path / "hhh.json").read_text())
+    assert set(table) == {"pretrain", "sft", "ppo"}
+    assert (path / "hhh.png").stat().st_size > 1000
+    assert "eval-sft" in (path / "samples.md").read_text()
+
+
+def test_stage_that_did_not_finish_ends_the_pipeline(runs, monkeypatch):
+    config, _ = configured(runs)
+    path = runs / "pipeline" / "t" / directory.new_id()
+    directory.create(path, pipeline.mapping(config), argv=[])
+
+    def failed(stage: Path) -> dict:
+        return {"status": "failed", "reason": "numbers"}
+
+    monkeypatch.setattr(pipeline, "execute", failed)
+    with pytest.raises(Exception, match="pretrain ended as failed: numbers"):
+        pipeline.run(config, path)
+
+
+def test_first_stages_of_a_pipeline_really_run(runs):
+    """sft finds the pretrained model of its own tree."""
+    config, own = configured(runs)
+    config.pretrain, config.sft = own["pretrain"], own["sft"]
+    data = {"cache": str(runs.parent / "cache")}
+    config.pretrain, config.sft = (tiny.merged(part, {"data": data}) for part in (config.pretrain, config.sft))
+    path = runs / "pipeline" / "t" / directory.new_id()
+    steps = pipeline.plan(config, path)[:2]
+    for step in steps:
+        assert pipeline.begin(path / step.name, step)["status"] == "finished"
+    lineage = json.loads((path / "sft" / "lineage.json").read_text())
+    assert "pretrain" in lineage["parents"]["init"]["path"]
+    assert pipeline.finished(path / "sft") is not None
