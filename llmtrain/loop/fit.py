@@ -74,7 +74,8 @@ def fit(
     except StopAsked as asked:  # between two rounds, or in a rollout or an evaluation, which change no weight
         if loop.step:
             loop.save()
-        raise Interrupted(asked.signal, f"saved step {loop.step}; go on with: {session.resume_command}") from None
+        kept = f"saved step {loop.step}" if loop.step else "stopped before the first step"
+        raise Interrupted(asked.signal, f"{kept}; go on with: {session.resume_command}") from None
 
 
 @dataclass
