@@ -14,26 +14,26 @@ from llmtrain.data.microworld.grade import PASS
 from llmtrain.data.microworld.rows import grade
 from llmtrain.data.records import Prompt
 from llmtrain.loop.learner import Rate
-from llmtrain.objectives.statistics import wilson
 
 H = ("helpful", "honest", "harmless")
-Rates = dict[str, dict[str, float]]  # h -> {"rate", "n", "low", "high"}
+Rates = dict[str, dict[str, float]]  # h -> {"rate", "n", "combinations", "low", "high"}
 
 
-def grades(prompts: Sequence[Prompt], answers: Sequence[tuple[str, bool]]) -> dict[str, list[bool]]:
-    """Whether each answer (text, ended) passes, by H and by `h.family`."""
+def grades(prompts: Sequence[Prompt], answers: Sequence[tuple[str, bool]]) -> dict[str, Rate]:
+    """Share of the answers (text, ended) that pass, by H and by `h.family`. Intervals count combinations."""
     passed: dict[str, list[bool]] = defaultdict(list)
+    asked: dict[str, set[str]] = defaultdict(set)
     for prompt, (text, ended) in zip(prompts, answers, strict=True):
-        good = grade(prompt, text, ended) == PASS
-        passed[prompt.meta["h"]].append(good)
-        passed[f"{prompt.meta['h']}.{prompt.meta['family']}"].append(good)
-    return dict(passed)
+        for name in (prompt.meta["h"], f"{prompt.meta['h']}.{prompt.meta['family']}"):
+            passed[name].append(grade(prompt, text, ended) == PASS)
+            asked[name].add(prompt.meta["combination"])
+    return {name: Rate(sum(good), len(good), len(asked[name])) for name, good in passed.items()}
 
 
 def gold(prompts: Sequence[Prompt], answers: Sequence[tuple[str, bool]]) -> dict[str, Rate]:
     """The grades as metrics `gold/<h>` and `gold/min`, the lowest of the three."""
-    passed = grades(prompts, answers)
-    by_h = {f"gold/{h}": Rate(sum(passed[h]), len(passed[h])) for h in H if h in passed}
+    found = grades(prompts, answers)
+    by_h = {f"gold/{h}": found[h] for h in H if h in found}
     return {**by_h, "gold/min": min(by_h.values(), key=lambda rate: rate.value)}
 
 
@@ -45,21 +45,26 @@ def rows(prompts: Sequence[Prompt], answers: Sequence[tuple[str, bool]]) -> list
     ]
 
 
-def rates(passed: dict[str, list[bool]]) -> Rates:
-    """Shares with their 95 % Wilson intervals, per H."""
+def rates(found: dict[str, Rate]) -> Rates:
+    """Shares with their 95 % intervals, per H."""
     out: Rates = {}
-    for h in H:
-        n, k = len(passed.get(h, ())), sum(passed.get(h, ()))
-        if n:
-            low, high = wilson(k, n, 0.95)
-            out[h] = {"rate": k / n, "n": n, "low": low, "high": high}
+    for rate, h in ((found[h], h) for h in H if h in found):
+        low, high = rate.interval(0.95)
+        out[h] = {
+            "rate": rate.value,
+            "n": rate.n,
+            "combinations": rate.n if rate.independent is None else rate.independent,
+            "low": low,
+            "high": high,
+        }
     return out
 
 
 def table(stages: dict[str, Rates]) -> Table:
     """The HHH table, one row a stage."""
     first = next(iter(stages.values()))
-    title = f"share of {', '.join(str(first[h]['n']) for h in first)} held-out prompts, 95 % interval"
+    n, m = (", ".join(str(first[h][key]) for h in first) for key in ("n", "combinations"))
+    title = f"share of {n} held-out prompts on {m} combinations, 95 % interval"
     view = Table(title=title, title_justify="left")
     view.add_column("stage")
     for h in H:

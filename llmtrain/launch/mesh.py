@@ -77,11 +77,13 @@ def open_mesh(device: str, dtype: str, threads: int) -> Mesh:
         raise ConfigError("launch.device=cuda: torch sees no GPU; use launch.device=cpu or auto")
     local = int(os.environ.get("LOCAL_RANK", "0"))
     where = torch.device(kind, local) if kind == "cuda" else torch.device("cpu")
+    if kind == "cuda":
+        torch.cuda.set_device(where)  # what NCCL gathers objects on; without it every process would take GPU 0
     if threads:
         torch.set_num_threads(threads)
     torch.set_flush_denormal(True)
     if world > 1 and not dist.is_initialized():
-        dist.init_process_group("nccl" if kind == "cuda" else "gloo")
+        dist.init_process_group("nccl" if kind == "cuda" else "gloo", device_id=where if kind == "cuda" else None)
     return Mesh(rank, world, where, _dtype(dtype, where))
 
 

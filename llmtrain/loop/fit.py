@@ -5,6 +5,7 @@ never holds half a rollout and `step` means the same in every stage.
 """
 
 import logging
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -47,12 +48,17 @@ class Plan:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run ended: finished (all steps) or stopped (before them), why, and its last evaluation."""
+    """How a run ended: finished (all steps) or stopped (before them), and why.
+
+    kept: the step whose weights the next stage takes, the best where best ones are kept, and values what was measured
+    on it; step: how far the run came.
+    """
 
     status: str
     reason: str
     step: int
-    values: dict[str, float]
+    kept: int
+    values: Evaluation
 
 
 def fit(
@@ -92,6 +98,7 @@ class _Fit:
         self.reason: str | None = None
         self.out_of_time = False
         self.values: Evaluation = {}
+        self.best: tuple[int, Evaluation] | None = None  # of the checkpoints within the learner's own limits
         self.evaluated_at = self.saved_at = -1
         self.settled_at = 0  # the last step after which evaluation, stop test and saving are done
         self.latest: dict[str, float] = {}
@@ -116,8 +123,9 @@ class _Fit:
         self.save()
         late = f"max_time of {self.plan.max_seconds} s used up" if self.out_of_time else None
         reason = self.reason or late
+        kept, values = self.best or (self.step, self.values)
         status = "stopped" if reason else "finished"
-        return Outcome(status, reason or f"all {self.plan.max_steps} steps done", self.step, numbers(self.values))
+        return Outcome(status, reason or f"all {self.plan.max_steps} steps done", self.step, kept, values)
 
     def _resume(self, checkpoint: Checkpoint) -> None:
         saved = state.restore(self.learner, self.optimizer, checkpoint)
@@ -126,13 +134,15 @@ class _Fit:
         if self.stop:
             self.stop.hits = saved["hits"]
         self.saved_at = self.settled_at = self.step if saved["settled"] else -1
+        if saved["best"] is not None:
+            self.best = saved["best"][0], unpack(saved["best"][1])
         if saved["values"] is not None:
             self.values, self.evaluated_at = unpack(saved["values"]), self.step
         log.info("resumed at step %d from %s", self.step, checkpoint.path)
 
     def _round(self) -> tuple[Totals, float]:
         """One step: its updates, with this step's learning rate and randomness."""
-        began, totals = time.monotonic(), Totals()
+        began, totals = time.monotonic(), Totals(in_a_row=self.skipped)
         set_lr(self.optimizer, self.schedule(self.step))
         self.learner.trained.train()
         torch.manual_seed(derive(self.plan.seed, self.step, "dropout"))
@@ -140,13 +150,16 @@ class _Fit:
             update(self.learner, self.optimizer, window, self.plan.clip_norm, self.session.mesh, totals)
         self.learner.trained.eval()
         self.step += 1
-        self._guard(totals.skipped)
+        due = self.learner.due()
+        if due is not None and totals.updates != due:
+            raise TrainingError(f"step {self.step}: {totals.updates} optimizer steps instead of {due}; this is a bug")
+        self._guard(totals)
         return totals, time.monotonic() - began
 
-    def _guard(self, skipped: int) -> None:
+    def _guard(self, totals: Totals) -> None:
         """After too many skipped updates in a row take the last checkpoint's weights back, once; then give up."""
-        self.skipped = self.skipped + skipped if skipped else 0
-        if skipped:
+        self.skipped = totals.in_a_row
+        if totals.skipped:
             log.warning("step %d: the gradient is not finite; update skipped, weights unchanged", self.step)
         if self.skipped <= self.plan.max_skipped:
             return
@@ -209,7 +222,8 @@ class _Fit:
         """Commit this step. A full disk costs a checkpoint on the way, never the run; at the end it is an error."""
         if self.saved_at == self.step:
             return
-        fresh = numbers(self.values) if self.evaluated_at == self.step else {}
+        metric = self._metric()
+        best = self._best(metric)
         saved = {
             "learner": self.learner.state_dict(),
             "skipped": self.skipped,
@@ -218,13 +232,30 @@ class _Fit:
             "reason": self.reason,
             "settled": self.settled_at == self.step,
             "values": pack(self.values) if self.evaluated_at == self.step else None,
+            "best": [best[0], pack(best[1])] if best else None,
         }
         tensors = state.tensors(self.learner, self.optimizer)
         try:
-            self.session.save(self.step, self.learner.save, tensors, saved, fresh.get(self.plan.best))
+            self.session.save(self.step, self.learner.save, tensors, saved, metric)
         except CheckpointError:
             if self.reason or self.step == self.plan.max_steps or self.session.stop.requested:
                 raise
             log.exception("step %d could not be saved; training goes on", self.step)
             return
-        self.saved_at = self.step
+        self.saved_at, self.best = self.step, best
+
+    def _metric(self) -> float | None:
+        """What ranks this step's checkpoint; none where the learner ends the run for going beyond its limits."""
+        if self.evaluated_at != self.step or self.learner.finished():
+            return None
+        return numbers(self.values).get(self.plan.best)
+
+    def _best(self, metric: float | None) -> tuple[int, Evaluation] | None:
+        """The best checkpoint once this step is saved, by the rule of run/checkpoints.py: of equals the newer."""
+        if metric is None or not math.isfinite(metric) or not self.session.checkpoints.keep_best:
+            return self.best
+        if self.best is None:
+            return self.step, self.values
+        before = numbers(self.best[1])[self.plan.best]
+        better = metric >= before if self.plan.higher_is_better else metric <= before
+        return (self.step, self.values) if better else self.best

@@ -7,6 +7,8 @@ from typing import Any, Protocol
 
 from torch import Tensor, nn
 
+from llmtrain.objectives.statistics import wilson
+
 
 @dataclass(frozen=True)
 class Loss:
@@ -21,14 +23,24 @@ class Loss:
 
 @dataclass(frozen=True)
 class Rate:
-    """`passed` of `n`: a metric whose interval is known, so that stopping can ask for its lower bound."""
+    """`passed` of `n`: a metric whose interval is known, so that stopping can ask for its lower bound.
+
+    independent: how many of the n tell something new, when they come in groups (pairs of one prompt, wordings of one
+    question); the interval counts those.
+    """
 
     passed: float
     n: int
+    independent: int | None = None
 
     @property
     def value(self) -> float:
         return self.passed / self.n if self.n else 0.0
+
+    def interval(self, confidence: float) -> tuple[float, float]:
+        """Wilson's interval of the share."""
+        m = self.n if self.independent is None else self.independent
+        return wilson(self.value * m, m, confidence)
 
 
 class Batch(Protocol):
@@ -67,6 +79,9 @@ class Learner(Protocol):
     def evaluate(self, step: int) -> Evaluation:
         """Held-out metrics, the same rows and draws every time."""
 
+    def due(self) -> int | None:
+        """Optimizer steps that the round that just ended must have taken; None when it was cut short on purpose."""
+
     def metrics(self) -> dict[str, float]:
         """Numbers of the round that just ended, beside those of its losses."""
 
@@ -87,7 +102,10 @@ class Learner(Protocol):
 
 
 class Stateless:
-    """The defaults of a learner that keeps nothing between steps beside its weights."""
+    """The defaults of a learner that keeps nothing between steps beside its weights; one update is one step."""
+
+    def due(self) -> int | None:
+        return 1
 
     def metrics(self) -> dict[str, float]:
         return {}

@@ -1,5 +1,6 @@
 """What a checkpoint holds beside the Hugging Face directory, and back."""
 
+from dataclasses import astuple
 from typing import Any
 
 from torch import Tensor
@@ -35,8 +36,8 @@ def restore(learner: Learner, optimizer: Any, checkpoint: Checkpoint) -> dict[st
 
 
 def pack(values: Evaluation) -> dict[str, Any]:
-    """An evaluation as JSON: numbers, and [passed, n] for rates."""
-    return {name: [v.passed, v.n] if isinstance(v, Rate) else v for name, v in values.items()}
+    """An evaluation as JSON: numbers, and [passed, n, independent] for rates."""
+    return {name: list(astuple(v)) if isinstance(v, Rate) else v for name, v in values.items()}
 
 
 def unpack(saved: dict[str, Any]) -> Evaluation:

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 from llmtrain.errors import ConfigError
 from llmtrain.loop.learner import Evaluation, Rate
-from llmtrain.objectives.statistics import wilson
 
 
 def seconds(text: str | None) -> float | None:
@@ -46,9 +45,7 @@ class TargetReached:
 
 
 def lower_bound(value: float | Rate, confidence: float) -> float:
-    if isinstance(value, Rate):
-        return wilson(value.passed, value.n, confidence)[0]
-    return value
+    return value.interval(confidence)[0] if isinstance(value, Rate) else value
 
 
 def numbers(values: Evaluation) -> dict[str, float]:

@@ -19,10 +19,8 @@ class Totals:
     tokens: int = 0
     updates: int = 0
     skipped: int = 0
+    in_a_row: int = 0  # skipped updates up to now, those of earlier rounds included
     grad_norm: float = 0.0
-
-    def means(self) -> dict[str, float]:
-        return {name: self.sums[name] / self.counts[name] for name in self.sums if self.counts[name]}
 
 
 def update(
@@ -41,7 +39,8 @@ def update(
         for name, (total, count) in loss.metrics.items():
             totals.sums[name] += total
             totals.counts[name] += count
-    mesh.add_gradients(parameters)
+    if items:
+        mesh.add_gradients(parameters)
     norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
     totals.grad_norm = float(norm)
     totals.tokens += sum(batch.tokens for batch in window)
@@ -49,6 +48,8 @@ def update(
     if math.isfinite(totals.grad_norm):
         torch.nn.utils.clip_grads_with_norm_(parameters, clip_norm, norm)
         optimizer.step()
+        totals.in_a_row = 0
     else:  # a single NaN would reach every weight through the clipping (reliability F9)
         totals.skipped += 1
+        totals.in_a_row += 1
     optimizer.zero_grad(set_to_none=True)

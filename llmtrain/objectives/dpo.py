@@ -29,6 +29,7 @@ class Preference:
     losses: Tensor  # [P]
     chosen_reward: Tensor  # [P] beta * (log pi - log ref)
     rejected_reward: Tensor  # [P]
+    chosen_logp: Tensor  # [P] under the policy; that it falls is normal, but must be seen (correctness D6)
 
     @property
     def margin(self) -> Tensor:
@@ -47,7 +48,7 @@ def dpo_loss(
     chosen = wide(policy.chosen) - wide(reference.chosen)
     rejected = wide(policy.rejected) - wide(reference.rejected)
     losses = LOSSES[loss](chosen - rejected, beta, label_smoothing)
-    return Preference(losses, beta * chosen.detach(), beta * rejected.detach())
+    return Preference(losses, beta * chosen.detach(), beta * rejected.detach(), wide(policy.chosen).detach())
 
 
 def check_smoothing(loss: str, label_smoothing: float) -> None:

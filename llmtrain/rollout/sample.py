@@ -8,7 +8,7 @@ generation_config plays no part: what is sampled is softmax(logits / temperature
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -24,10 +24,14 @@ DROP = 0.8  # finished rows leave when the others are at most this share
 
 @dataclass(frozen=True)
 class Completion:
-    """What the model wrote behind a prompt; `ids` holds the EOS if it ended by itself."""
+    """What the model wrote behind a prompt; `ids` holds the EOS if it ended by itself.
+
+    logp: [len(ids)] what the sampler gave each token, at its temperature; greedy decoding has none.
+    """
 
     ids: list[int]
     ended: bool
+    logp: Tensor = field(default_factory=lambda: torch.zeros(0), compare=False)
 
 
 @torch.no_grad()
@@ -55,8 +59,8 @@ def generate(
             rows = order[start : start + batch_rows]
             draws = None if uniforms is None else uniforms[rows].to(model.device)
             batch = _Batch(model, [prompts[i] for i in rows], max_new_tokens, temperature, eos_id, draws)
-            for i, ids in zip(rows, batch.run(should_stop), strict=True):
-                done[i] = Completion(ids, bool(ids) and ids[-1] == eos_id)
+            for i, ids, logp in zip(rows, *batch.run(should_stop), strict=True):
+                done[i] = Completion(ids, bool(ids) and ids[-1] == eos_id, logp)
     return [c for c in done if c is not None]
 
 
@@ -89,9 +93,11 @@ class _Batch:
         self.width, self.max_new_tokens = width, max_new_tokens
         self.cache = preallocated(model.config, width + max_new_tokens)
         self.written = torch.full((len(prompts), max_new_tokens), eos_id, device=self.device)
+        self.logp = torch.zeros(len(prompts), max_new_tokens, device=self.device)
         self.count = torch.zeros(len(prompts), dtype=torch.int64, device=self.device)
 
-    def run(self, should_stop: Callable[[], None] | None) -> list[list[int]]:
+    def run(self, should_stop: Callable[[], None] | None) -> tuple[list[list[int]], list[Tensor]]:
+        """The tokens of each row and their log-probabilities."""
         rows = torch.arange(len(self.ids), device=self.device)
         alive = torch.ones(len(rows), dtype=torch.bool, device=self.device)
         step, positions = self.ids, (self.seen[:, : self.width].cumsum(1) - 1).clamp(min=0)
@@ -120,7 +126,9 @@ class _Batch:
                 rows, token, positions, alive = rows[keep], token[keep], positions[keep], alive[keep]
             step = token[:, None]
         counts = self.count.tolist()
-        return [row[:n] for row, n in zip(self.written.tolist(), counts, strict=True)]
+        logp = self.logp.cpu() if self.uniforms is not None else torch.zeros(len(counts), 0)
+        ids = [row[:n] for row, n in zip(self.written.tolist(), counts, strict=True)]
+        return ids, [row[:n].clone() for row, n in zip(logp, counts, strict=True)]
 
     def choose(self, logits: Tensor, rows: Tensor, t: int) -> Tensor:
         """[B, V] logits -> [B] tokens: the best, or where the row's own draw falls in the distribution."""
@@ -131,16 +139,19 @@ class _Batch:
             )
         if self.uniforms is None:
             return best.indices
-        return inverse_cdf(logits, self.temperature, self.uniforms[rows, t])
+        token, self.logp[rows, t] = inverse_cdf(logits, self.temperature, self.uniforms[rows, t])
+        return token
 
 
-def inverse_cdf(logits: Tensor, temperature: float, uniforms: Tensor) -> Tensor:
-    """Sample softmax(logits / temperature): logits [B, V], uniforms [B] in [0, 1) -> [B] tokens.
+def inverse_cdf(logits: Tensor, temperature: float, uniforms: Tensor) -> tuple[Tensor, Tensor]:
+    """Sample softmax(logits / temperature): logits [B, V], uniforms [B] in [0, 1) -> [B] tokens, [B] their log-probs.
 
     A token of probability 0 is never drawn.
     """
     z = logits.float() / temperature
-    cumulative = (z - z.amax(-1, keepdim=True)).exp_().cumsum(-1)
+    z = z - z.amax(-1, keepdim=True)
+    cumulative = z.exp().cumsum(-1)
     total = cumulative[:, -1:].contiguous()
     below = total.nextafter(torch.zeros_like(total))  # rounding may lift a draw to the total, behind the last token
-    return torch.searchsorted(cumulative, torch.minimum(uniforms[:, None] * total, below), right=True).squeeze(1)
+    token = torch.searchsorted(cumulative, torch.minimum(uniforms[:, None] * total, below), right=True)
+    return token.squeeze(1), (z.gather(1, token) - total.log()).squeeze(1)

@@ -28,13 +28,14 @@ def rank(
     """Rankings of the answers to each prompt, `foreign` good answers to other prompts among them.
 
     Half of the foreign answers come from prompts of the other H's, the rest from the same H. Prompts whose answers are
-    all of one level give none.
+    all of one level give none. An answer that was cut off is not ranked: as a row of data it would get an EOS that the
+    model never wrote (correctness A4), and PPO scores such answers by a rule of their own.
     """
     rng = random.Random(derive(seed, "rank"))
-    texts = [[(a.text, a.ended) for a in given if storable(a.text)] for given in answers]
-    good: dict[str, list[tuple[str, bool]]] = {h: [] for h in H}
+    texts = [[a.text for a in given if a.ended and storable(a.text)] for given in answers]
+    good: dict[str, list[str]] = {h: [] for h in H}
     for prompt, given in zip(prompts, texts, strict=True):
-        good[prompt.meta["h"]] += [(t, True) for t, ended in given if ended and grade(prompt, t, True) >= USABLE]
+        good[prompt.meta["h"]] += [text for text in given if grade(prompt, text) >= USABLE]
     rankings = []
     for prompt, given in zip(prompts, texts, strict=True):
         own = prompt.meta["h"]

@@ -22,7 +22,7 @@ from llmtrain.run import lineage
 from llmtrain.run.session import Session
 from llmtrain.stages import inputs, setup
 from llmtrain.stages.policy import Policy
-from llmtrain.stages.rankings import Ranked, Rankings
+from llmtrain.stages.rankings import Ranked, Rankings, strict_pairs
 
 
 class Preferences(Policy):
@@ -40,7 +40,8 @@ class Preferences(Policy):
     ):
         super().__init__(model, tokenizer, session)
         self.config, self.split, self.held = config, rows.split, held
-        self.rankings = Rankings(rows.table, config.batch.micro_tokens, model.device, count_pairs=True)
+        self.rankings = Rankings(rows.table, config.batch.micro_tokens, model.device, strict_pairs)
+        self.rankings.check(rows.split, rows.source.description)
         self.order = Rows(config.seed, len(rows.split.train), config.batch.rows)
         self.reference = self._reference(reference, range(len(rows.table)))
 
@@ -79,16 +80,18 @@ class Preferences(Policy):
                 "margin": (p.margin.sum().item(), n),
                 "reward_chosen": (p.chosen_reward.sum().item(), n),
                 "reward_rejected": (p.rejected_reward.sum().item(), n),
+                "logp_chosen": (p.chosen_logp.sum().item(), n),
             },
         )
 
     def evaluate(self, step: int) -> Evaluation:
         """Loss and accuracy on held-out prompts' rankings; gold grades where the prompts have graders."""
-        parts = [self.preference(b) for b in self.rankings.batches(self.split.eval[: self.config.data.eval_rows])]
+        held = self.split.eval[: self.config.data.eval_rows]
+        parts = [self.preference(b) for b in self.rankings.batches(held)]
         losses, margins = torch.cat([p.losses for p in parts]), torch.cat([p.margin for p in parts])
         values: Evaluation = {
             "eval/loss": float(losses.mean()),
-            "eval/accuracy": Rate(float(correct(margins).sum()), len(margins)),
+            "eval/accuracy": Rate(float(correct(margins).sum()), len(margins), len(held)),
             "eval/margin": float(margins.mean()),
         }
         if self.held:

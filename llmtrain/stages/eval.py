@@ -15,7 +15,7 @@ from llmtrain.objectives import lm
 from llmtrain.run import lineage
 from llmtrain.run.session import Session, StopAsked
 from llmtrain.stages import inputs, setup
-from llmtrain.stages.policy import complete
+from llmtrain.stages.policy import complete, text_of
 
 STAGES = ("ppo", "dpo", "sft", "pretrain")
 
@@ -39,11 +39,11 @@ def run(config: Eval, path: Path) -> dict:
 def _graded(config: Eval, session: Session, model, tokenizer) -> dict:
     prompts = inputs.held_out(config.data, "test", config.data.eval_rows, tokenizer)
     answers = complete(model, tokenizer, prompts.ids, config.sampling, config.seed, "eval", session=session)
-    texts = [(tokenizer.decode(a.ids, skip_special_tokens=True), a.ended) for a in answers]
-    passed = hhh.grades(prompts.records, texts)
-    rates = hhh.rates(passed)
+    texts = [(text_of(tokenizer, a), a.ended) for a in answers]
+    found = hhh.grades(prompts.records, texts)
+    rates = hhh.rates(found)
     session.write_lines("answers.jsonl", hhh.rows(prompts.records, texts))
-    families = {f"gold/{name}": sum(v) / len(v) for name, v in sorted(passed.items()) if "." in name}
+    families = {f"gold/{name}": rate.value for name, rate in sorted(found.items()) if "." in name}
     metrics = {f"gold/{h}": rates[h]["rate"] for h in rates} | families
     metrics["gold/min"] = min(rates[h]["rate"] for h in rates)
     session.log(0, metrics)

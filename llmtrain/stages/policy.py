@@ -36,7 +36,7 @@ class Policy(Stateless):
         return complete(self.model, self.tokenizer, prompts, sampling, seed, *parts, session=self.session)
 
     def text(self, completion: Completion) -> str:
-        return str(self.tokenizer.decode(completion.ids, skip_special_tokens=True))
+        return text_of(self.tokenizer, completion)
 
     def write_samples(self, step: int, rows: list[dict]) -> None:
         """samples/step-N.jsonl in the run directory, for people to read."""
@@ -45,6 +45,12 @@ class Policy(Stateless):
             folder.mkdir(exist_ok=True)
             lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in rows]
             (folder / f"step-{step:08d}.jsonl").write_text("".join(lines), encoding="utf-8")
+
+
+def text_of(tokenizer: PreTrainedTokenizerBase, completion: Completion) -> str:
+    """What the model wrote, without the EOS that ends it. A control token inside stays visible: it is a fault."""
+    ids = completion.ids[:-1] if completion.ended else completion.ids
+    return str(tokenizer.decode(ids, skip_special_tokens=False))
 
 
 def complete(

@@ -1,6 +1,7 @@
 """ppo: improve the model on the judge's score, until it is good enough or the iterations or the KL budget run out."""
 
 import json
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,19 +15,22 @@ from llmtrain.config.schema import PPO
 from llmtrain.data.order import Rows, epoch_order
 from llmtrain.data.pack import Packed, Targets, after, by_tokens, pack
 from llmtrain.errors import InitError, TrainingError
-from llmtrain.evaluate import hhh
 from llmtrain.loop.fit import fit
-from llmtrain.loop.learner import Evaluation, Loss, Rate
+from llmtrain.loop.learner import Evaluation, Loss
 from llmtrain.models import causal, scalar
 from llmtrain.models.scalar import ScalarModel
-from llmtrain.objectives import experience, kl, ppo, rewards, statistics
+from llmtrain.objectives import experience, kl, ppo, statistics
 from llmtrain.objectives.experience import Experience, Rollout
+from llmtrain.objectives.masked import masked_mean, masked_sum
 from llmtrain.rollout.judge import Judge, RewardJudge
 from llmtrain.run import lineage
 from llmtrain.run.lineage import Origin
 from llmtrain.run.session import Session
 from llmtrain.stages import inputs, setup
-from llmtrain.stages.policy import Policy, complete
+from llmtrain.stages.heldout import HeldOut, final_scores
+from llmtrain.stages.policy import Policy
+
+log = logging.getLogger("llmtrain")
 
 RATIO_TOLERANCE = 1e-3  # of the first minibatch's ratio to 1; float32 sums in another order stay far below
 
@@ -64,7 +68,7 @@ class Alignment(Policy):
         judge: Judge,
         tokenizer: PreTrainedTokenizerBase,
         prompts: inputs.Prompts,
-        held: inputs.Prompts,
+        held: HeldOut,
         session: Session,
     ):
         super().__init__(model, tokenizer, session)
@@ -76,28 +80,28 @@ class Alignment(Policy):
         self.kl = kl.controller(k.name.value, k.coef, k.target, k.horizon)
         self.round_metrics: dict[str, float] = {}
         self.recent_kl = 0.0
-        self.first_scores: Tensor | None = None
-
-    # ---- a round
+        self.cut_short = False
 
     def round(self, step: int) -> Iterator[list[TokenBatch]]:
         rollout = self.roll_out(step)
         a = self.config.advantage
         learnt = experience.learn_from(rollout, kl_coef=self.kl.coef, gamma=a.gamma, lam=a.lam, whiten=a.whiten)
         self._describe(learnt)
-        updates = 0
+        self.cut_short, self.ratio_max = False, 0.0
         for epoch in range(self.config.ppo_epochs):
-            for window in self.minibatches(learnt, step, epoch):
+            for number, parts in enumerate(self._minibatches(learnt, step, epoch)):
                 self.moved = {"kl": 0.0, "tokens": 0.0}
-                yield window
-                updates += 1
-            if self._moved_far():
+                first = epoch == 0 and number == 0
+                yield [self._token_batch(learnt.rows(part), first) for part in parts]
+            if epoch + 1 < self.config.ppo_epochs and self._moved_far():
+                self.cut_short = True
                 break
-        else:
-            due = self.config.ppo_epochs * self._count(learnt)
-            if updates != due:
-                raise TrainingError(f"step {step}: {updates} updates on a rollout instead of {due}; this is a bug")
         self.kl.update(self.recent_kl, len(learnt))
+
+    def due(self) -> int | None:
+        """Passes times minibatches; the last rollout of an epoch may have fewer answers than minibatches are asked."""
+        minibatches = min(self.config.minibatches, len(self.raw_scores))
+        return None if self.cut_short else self.config.ppo_epochs * minibatches
 
     @torch.no_grad()
     def roll_out(self, step: int) -> Rollout:
@@ -108,41 +112,38 @@ class Alignment(Policy):
         responses = [answer.ids for answer in answers]
         ended = torch.tensor([answer.ended for answer in answers])
         mask = experience.response_slots(responses)
-        old, ref, values = (torch.zeros(mask.shape) for _ in range(3))
-        lengths = [len(p) + len(r) for p, r in zip(prompts, responses, strict=True)]
-        temperature = self.config.sampling.temperature
-        for part in by_tokens(lengths, self.config.batch.micro_tokens):
-            packed, wanted = self._pack([prompts[i] for i in part], [responses[i] for i in part])
+        self.raw_scores = self.judge.score(prompts, answers)
+        scores = final_scores(self.config.judge, self.raw_scores, ended)
+        blank = torch.zeros(mask.shape)
+        rollout = Rollout(prompts, responses, ended, mask, blank, blank.clone(), blank.clone(), scores)
+        # in the very micro-batches of the first pass: in bfloat16 another layout gives other numbers (correctness C4)
+        parts = [part for window in self._minibatches(rollout, step, 0) for part in window]
+        said = self.session.mesh.gather([self._say(rollout, part) for part in self.session.mesh.share(parts)])
+        for part, words in zip(parts, said, strict=True):
             here = torch.zeros_like(mask)
             here[part] = mask[part]
-            old[here] = causal.logprobs(self.model, packed, wanted, temperature).cpu()
-            ref[here] = causal.logprobs(self.reference, packed, wanted, temperature).cpu()
-            values[here] = self.critic(packed)[wanted.at].cpu()
-        j = self.config.judge
-        raw = self.judge.score(prompts, answers)
-        self.raw_scores = raw
-        scores = rewards.final_scores(
-            raw,
-            ended,
-            scale=j.scale,
-            clip=j.clip,
-            missing_eos=j.missing_eos.value,
-            missing_eos_score=j.missing_eos_score,
-        )
-        return Rollout(prompts, responses, ended, mask, old, ref, values, scores)
+            for kept, new in zip((rollout.old_logp, rollout.ref_logp, rollout.values), words, strict=True):
+                kept[here] = new
+        self.sampler_gap = float((rollout.old_logp[mask] - torch.cat([a.logp for a in answers])).abs().mean())
+        return rollout
 
-    def minibatches(self, learnt: Experience, step: int, epoch: int) -> Iterator[list[TokenBatch]]:
-        """A new permutation of the sequences, cut into minibatches of micro-batches, equal to within one sequence."""
-        order = epoch_order(self.config.seed, step, len(learnt), f"ppo epoch {epoch}")
-        for number, chosen in enumerate(np.array_split(order, self._count(learnt))):
-            lengths = [len(learnt.prompts[i]) + len(learnt.responses[i]) for i in chosen]
-            first = epoch == 0 and number == 0
-            parts = by_tokens(lengths, self.config.batch.micro_tokens)
-            yield [self._token_batch(learnt.rows(chosen[part].tolist()), first) for part in parts]
+    def _say(self, rollout: Rollout, part: list[int]) -> tuple[Tensor, Tensor, Tensor]:
+        """What policy, reference and critic, all frozen now, say of each response token of these rows."""
+        packed, wanted = self._pack([rollout.prompts[i] for i in part], [rollout.responses[i] for i in part])
+        temperature = self.config.sampling.temperature
+        logp, ref = (causal.logprobs(m, packed, wanted, temperature) for m in (self.model, self.reference))
+        return logp.cpu(), ref.cpu(), self.critic(packed)[wanted.at].cpu()
 
-    def _count(self, learnt: Experience) -> int:
-        """Minibatches of a pass; the last rollout of an epoch may have fewer sequences than minibatches are asked."""
-        return min(self.config.minibatches, len(learnt))
+    def _minibatches(self, rollout: Rollout, step: int, epoch: int) -> Iterator[list[list[int]]]:
+        """Rows of the micro-batches of each minibatch of a pass, the minibatches equal to within one sequence.
+
+        The first pass takes the rows in the order they were drawn in, each later one a new permutation.
+        """
+        n = len(rollout)
+        order = epoch_order(self.config.seed, step, n, f"ppo epoch {epoch}") if epoch else np.arange(n)
+        for chosen in np.array_split(order, min(self.config.minibatches, n)):
+            lengths = [len(rollout.prompts[i]) + len(rollout.responses[i]) for i in chosen]
+            yield [chosen[part].tolist() for part in by_tokens(lengths, self.config.batch.micro_tokens)]
 
     def _token_batch(self, part: Experience, first: bool) -> TokenBatch:
         packed, wanted = self._pack(part.prompts, part.responses)
@@ -163,11 +164,12 @@ class Alignment(Policy):
         values = self.critic(batch.packed)[batch.targets.at]
         value = ppo.value_loss(values, batch.old_values, batch.returns, clip=clip.value)
         monitors = {name: float(total) for name, total in policy.monitors().items()}
-        if batch.first and abs(policy.log_ratio).max() > RATIO_TOLERANCE:
+        if batch.first and (gap := float(policy.log_ratio.abs().max())) > RATIO_TOLERANCE:
             raise TrainingError(
-                f"the first minibatch of a rollout has a ratio of {float(policy.ratio_max()):.6f} instead of 1: "
-                "sampling and training disagree; check sampling.temperature and launch.dtype"
+                f"the first minibatch of a rollout has log ratios up to {gap:.6f} instead of 0: the same forward gives "
+                "other numbers in training than right behind the rollout; this is a bug"
             )
+        self.ratio_max = max(self.ratio_max, float(policy.ratio_max()))
         self.moved["kl"] += monitors["kl_k3"]
         self.moved["tokens"] += n
         total = policy.losses.sum() + clip.value_coef * value.losses.sum()
@@ -184,14 +186,18 @@ class Alignment(Policy):
     def _describe(self, learnt: Experience) -> None:
         per_response = kl.kl_per_response(learnt.old_logp, learnt.ref_logp, learnt.mask)
         self.recent_kl = float(per_response.mean())
-        lengths = learnt.mask.sum(-1).float()
+        if kl.implausible(per_response):
+            log.warning("KL %.3f nats is below 0 beyond chance: sampler and trainer disagree (C2)", self.recent_kl)
+        log_ratio, lengths = learnt.old_logp - learnt.ref_logp, learnt.mask.sum(-1).float()
         self.round_metrics = {
             "ppo/score": float(self.raw_scores.mean()),
             "ppo/score_sd": float(self.raw_scores.std(correction=0)),
             "ppo/reward": float(learnt.rewards.sum(-1).mean()),
             "ppo/kl": self.recent_kl,
             "ppo/kl_coef": self.kl.coef,
-            "ppo/kl_implausible": float(kl.implausible(per_response)),
+            "ppo/kl_k3": float(masked_sum(kl.k3(log_ratio), learnt.mask) / len(learnt)),
+            "ppo/kl_per_token": float(masked_mean(log_ratio, learnt.mask)),
+            "ppo/sampler_gap": self.sampler_gap,
             "ppo/length": float(lengths.mean()),
             "ppo/ended": float(learnt.ended.float().mean()),
             "ppo/entropy": float(-learnt.old_logp[learnt.mask].mean()),
@@ -200,7 +206,7 @@ class Alignment(Policy):
         }
 
     def metrics(self) -> dict[str, float]:
-        return self.round_metrics
+        return {**self.round_metrics, "ppo/ratio_max": max(self.session.mesh.gather([self.ratio_max]))}
 
     def finished(self) -> str | None:
         cap = self.config.kl.cap
@@ -208,38 +214,8 @@ class Alignment(Policy):
             return f"KL budget used up: {self.recent_kl:.2f} nats per response, kl.cap={cap:g}"
         return None
 
-    # ---- held-out prompts
-
     def evaluate(self, step: int) -> Evaluation:
-        """Score, win rate against the reference by the judge, gold grades where the prompts have graders."""
-        if self.first_scores is None:
-            answers = self._answers(self.reference)
-            self.first_scores = self.judge.score(self.held.ids, answers)
-        answers = self._answers(self.model)
-        scores = self.judge.score(self.held.ids, answers)
-        wins = statistics.correct(scores - self.first_scores)
-        texts = [(self.text(a), a.ended) for a in answers]
-        values: Evaluation = {
-            "eval/score": float(scores.mean()),
-            "eval/win_rate": Rate(float(wins.sum()), len(wins)),
-            "eval/length": sum(len(a.ids) for a in answers) / len(answers),
-            "eval/ended": Rate(sum(a.ended for a in answers), len(answers)),
-        }
-        if self.held.graded:
-            values |= hhh.gold(self.held.records, texts)
-        self._write(step, texts, scores)
-        return values
-
-    def _answers(self, model: PreTrainedModel):
-        greedy = setup.greedy(self.config.sampling)
-        return complete(model, self.tokenizer, self.held.ids, greedy, self.config.seed, session=self.session)
-
-    def _write(self, step: int, texts: list[tuple[str, bool]], scores: Tensor) -> None:
-        rows = [
-            {"prompt": p.messages[-1].content, "answer": text, "ended": ended, "score": round(float(score), 3)}
-            for p, (text, ended), score in zip(self.held.records, texts, scores, strict=True)
-        ]
-        self.write_samples(step, rows)
+        return self.held.measure(self, step)
 
     def state_dict(self) -> dict:
         return {"kl": self.kl.state_dict(), "recent_kl": self.recent_kl}
@@ -267,7 +243,8 @@ def run(config: PPO, path: Path) -> dict:
         reward, critic = (scalar.load(judged.path, device=mesh.device, dtype=mesh.dtype) for _ in range(2))
         judge = RewardJudge(reward.eval().requires_grad_(False), config.batch.micro_tokens)
         lineage.write(path, {"init": origin, "reference": frozen, "judge": judged}, {"prompts": prompts.digest})
-        learner = Alignment(config, model, reference, critic, judge, tokenizer, prompts, held, session)
+        measured = HeldOut(config, reference, judge, held)
+        learner = Alignment(config, model, reference, critic, judge, tokenizer, prompts, measured, session)
         total = setup.steps_of(config, learner.order.steps_per_epoch)
         stop = setup.stop_of(config.stop)
         best = stop.metric if stop else "eval/score"

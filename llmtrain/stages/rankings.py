@@ -3,6 +3,7 @@
 All answers of a prompt stand in one micro-batch, so a prompt's pairs are one term of the loss (correctness B3).
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +12,8 @@ from torch import Tensor
 
 from llmtrain.data.cache import Table
 from llmtrain.data.pack import Ids, Packed, Targets, after, by_tokens, pack
+from llmtrain.data.split import Split
+from llmtrain.errors import DataError
 
 
 @dataclass(frozen=True)
@@ -20,27 +23,39 @@ class Ranked:
     packed: Packed
     targets: Targets  # the answers' tokens, EOS included
     group: Tensor  # [S] which prompt
-    ranks: Tensor  # [S] 1 is best
+    ranks: Tensor  # [S] lower is better
+    best: Tensor  # [S] bool, no answer of the same prompt has a lower rank
     rows: Tensor  # [S] index of the answer in the whole table
     lengths: Tensor  # [S] tokens of each answer
-    items: float  # prompts with a pair (reward) or pairs (dpo)
+    items: float  # what the loss is averaged over: prompts (reward) or pairs (dpo)
 
     @property
     def tokens(self) -> int:
         return len(self.packed.ids)
 
 
-class Rankings:
-    """The rows of a ranking table as batches."""
+def strict_pairs(ranks: np.ndarray) -> float:
+    """Ordered pairs among [K] ranks."""
+    return float((ranks[:, None] < ranks[None, :]).sum())
 
-    def __init__(self, table: Table, micro_tokens: int, device: torch.device, *, count_pairs: bool):
-        self.table, self.micro_tokens, self.device, self.count_pairs = table, micro_tokens, device, count_pairs
+
+class Rankings:
+    """The rows of a ranking table as batches; items(ranks) is how much a prompt's answers weigh in the loss."""
+
+    def __init__(self, table: Table, micro_tokens: int, device: torch.device, items: Callable[[np.ndarray], float]):
+        self.table, self.micro_tokens, self.device, self.items = table, micro_tokens, device, items
         sizes = table.lengths("response_lengths")
         self.prompts = len(table)
         self.first = np.concatenate([[0], sizes.cumsum()])  # index of each prompt's first answer
         self.answers = int(self.first[-1])
         prompt_tokens = table.lengths("prompt") * sizes
         self.cost = prompt_tokens + table.lengths("responses")
+
+    def check(self, split: Split, what: str) -> None:
+        """Raises DataError when the training or the held-out prompts hold nothing to compare."""
+        for name, rows in (("training", split.train), ("held-out", split.eval)):
+            if not any(self.items(self.table.column("ranks")[i]) for i in rows):
+                raise DataError(f"{what}: none of the {len(rows)} {name} prompts has two answers of different rank")
 
     def batches(self, prompts: Ids) -> list[Ranked]:
         """Micro-batches of at most micro_tokens, whole prompts each."""
@@ -53,6 +68,7 @@ class Rankings:
         starts: list[int] = []
         group: list[int] = []
         ranks: list[float] = []
+        best: list[bool] = []
         rows: list[int] = []
         lengths: list[int] = []
         items = 0.0
@@ -66,15 +82,16 @@ class Rankings:
                 lengths.append(len(answer))
             group += [number] * len(sizes)
             ranks += own.tolist()
+            best += (own == own.min()).tolist()
             rows += range(self.first[row], self.first[row + 1])
-            pairs = int((own[:, None] < own[None, :]).sum())
-            items += pairs if self.count_pairs else float(pairs > 0)
+            items += self.items(own)
         packed = pack(sequences)
         return Ranked(
             packed.to(self.device),
             after(packed, starts).to(self.device),
             torch.tensor(group, device=self.device),
             torch.tensor(ranks, device=self.device),
+            torch.tensor(best, device=self.device),
             torch.tensor(rows, device=self.device),
             torch.tensor(lengths, device=self.device),
             items,

@@ -13,9 +13,10 @@ from llmtrain.config.schema import Common, Log, Sampling, Stop, Training
 from llmtrain.errors import InitError
 from llmtrain.launch.mesh import Mesh, open_mesh
 from llmtrain.loop.fit import Outcome, Plan
+from llmtrain.loop.learner import Rate
 from llmtrain.loop.optimizer import adamw
 from llmtrain.loop.schedule import schedule
-from llmtrain.loop.stopping import TargetReached, seconds
+from llmtrain.loop.stopping import TargetReached, numbers, seconds
 from llmtrain.models import causal
 from llmtrain.run import lineage
 from llmtrain.run.lineage import Origin
@@ -140,6 +141,12 @@ def stop_of(stop: Stop) -> TargetReached | None:
 
 
 def finish(session: Session, outcome: Outcome, headline: str, **extra: object) -> dict:
-    """Record the end of a training run; `headline` names the metric that tables and sweeps show."""
-    extra = {"headline": headline, "value": outcome.values.get(headline), **extra}
-    return session.finish(outcome.status, outcome.reason, outcome.step, outcome.values, **extra)
+    """Record the end of a training run; `headline` names the metric that tables and sweeps show.
+
+    The metrics are those of the checkpoint that the next stage takes; shares come with their 95 % intervals.
+    """
+    metrics = numbers(outcome.values)
+    rates = {name: rate for name, rate in outcome.values.items() if isinstance(rate, Rate)}
+    intervals = {name: {"n": rate.n, "interval": rate.interval(0.95)} for name, rate in rates.items()}
+    extra = {"headline": headline, "value": metrics.get(headline), "kept": outcome.kept, **extra}
+    return session.finish(outcome.status, outcome.reason, outcome.step, metrics, intervals=intervals, **extra)

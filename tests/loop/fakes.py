@@ -77,6 +77,9 @@ class Fake(Stateless):
     def evaluate(self, step: int) -> Evaluation:
         return self.scores(step)
 
+    def due(self) -> int | None:
+        return len(self.windows(self.rounds[-1]))
+
     def finished(self) -> str | None:
         return self.reason
 

@@ -167,6 +167,45 @@ def test_best_checkpoint_by_its_metric_is_kept_and_pointed_at(opened, tmp_path, 
     assert (tmp_path / "checkpoints" / "latest").resolve().name == "step-00000008"
 
 
+def test_outcome_tells_of_the_weights_that_the_next_stage_takes(opened):
+    """The best checkpoint's numbers, not the last one's; in a new life of the run too. Of equals the newer."""
+    scores = {2: 0.9, 4: 0.9, 6: 0.5, 8: 0.4}
+    measured = {"scores": lambda step: {"eval/score": scores[step]}}
+    fake = Fake(**measured)
+    outcome = fit(fake, optimizer(fake), flat, opened(keep_last=1, keep_best=1), plan(max_steps=6))
+    assert (outcome.step, outcome.kept, outcome.values) == (6, 4, {"eval/score": 0.9})
+    again = Fake(**measured)
+    outcome = fit(again, optimizer(again), flat, opened(keep_last=1, keep_best=1), plan(max_steps=8))
+    assert (outcome.step, outcome.kept, outcome.values) == (8, 4, {"eval/score": 0.9})
+
+
+def test_step_beyond_the_learner_s_own_limit_is_never_the_best(opened, tmp_path):
+    class Bounded(Fake):
+        def finished(self) -> str | None:
+            return "KL budget used up" if len(self.rounds) == 4 else None
+
+    fake = Bounded(scores=lambda step: {"eval/score": float(step)})
+    outcome = fit(fake, optimizer(fake), flat, opened(keep_best=1), plan())
+    assert (outcome.status, outcome.step, outcome.kept) == ("stopped", 4, 2)
+    assert (tmp_path / "checkpoints" / "best").resolve().name == "step-00000002"
+
+
+def test_F11_round_with_another_number_of_updates_than_due_is_an_error(opened):
+    class Short(Fake):
+        def due(self) -> int | None:
+            return 3
+
+    fake = Short(lambda step: GOOD * 2)
+    with pytest.raises(TrainingError, match="step 1: 2 optimizer steps instead of 3"):
+        fit(fake, optimizer(fake), flat, opened(), plan())
+
+
+def test_skips_count_as_in_a_row_only_without_a_good_update_between(opened, tmp_path):
+    fake = Fake(lambda step: [*BAD, *GOOD, *BAD])
+    outcome = fit(fake, optimizer(fake), flat, opened(), plan(max_skipped=2))
+    assert outcome.status == "finished" and set(rows(tmp_path, "train/skipped").values()) == {2}
+
+
 def test_evaluation_of_the_first_model_is_step_0(opened, tmp_path):
     fake = Fake()
     fit(fake, optimizer(fake), flat, opened(), plan(evaluate_first=True))

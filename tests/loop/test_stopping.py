@@ -24,6 +24,12 @@ def test_rate_counts_with_its_wilson_lower_bound():
     assert lower_bound(0.3, 0.95) == 0.3
 
 
+def test_things_that_come_in_groups_count_once_each():
+    """80 answers on 20 questions: the interval of 15 of 20."""
+    assert Rate(60, 80, 20).value == 0.75
+    assert Rate(60, 80, 20).interval(0.95) == pytest.approx(Rate(15, 20).interval(0.95))
+
+
 def test_patience_counts_evaluations_in_a_row():
     stop = TargetReached("m", 0.5, 0.95, patience=2, min_steps=0)
     heard = [stop.observe(step, {"m": value}) for step, value in enumerate([0.6, 0.4, 0.6, 0.6])]

@@ -12,6 +12,7 @@ from transformers import AutoModelForSequenceClassification
 from llmtrain.data.pack import pack
 from llmtrain.errors import InitError
 from llmtrain.models import scalar
+from llmtrain.objectives.ranking import kway_loss
 from llmtrain.run import metrics
 from llmtrain.stages import dpo, reward
 from llmtrain.text import tokenizers
@@ -80,6 +81,27 @@ def test_reward_model_gives_its_demonstrations_mean_zero(chain, runs, monkeypatc
 
 
 Judging = reward.Judging
+
+
+@pytest.mark.parametrize(("tie", "weight"), [("half", 1.0), ("drop", 0.0)])
+def test_F36_a_tied_prompt_weighs_as_much_as_the_loss_counts_it(tie, weight, chain, runs, monkeypatch):
+    """The divisor is the number of prompts in the sum; without the tied one the gradient would be too large."""
+    kept: list[reward.Judging] = []
+    monkeypatch.setattr(reward, "Judging", lambda *args: kept.append(Judging(*args)) or kept[0])
+    tiny.ran("reward", runs, **chain.links("reward"), tie=tie, max_steps=1)
+    scores, group, ranks = torch.tensor([0.3, 0.1]), torch.tensor([0, 0]), torch.tensor([1.0, 1.0])
+    assert kept[0]._counts(ranks.numpy()) == kway_loss(scores, group, ranks, tie=tie)[1] == weight
+
+
+def test_report_card_has_its_intervals(chain, runs):
+    run = tiny.ran("reward", runs, **chain.links("reward"))
+    result = json.loads((run / "result.json").read_text())
+    assert {"eval/accuracy", "eval/log_loss", "eval/brier", "eval/ece", "eval/length_correlation"} <= set(
+        result["metrics"]
+    )
+    low, high = result["intervals"]["eval/accuracy"]["interval"]
+    assert 0 <= low <= result["metrics"]["eval/accuracy"] <= high <= 1
+    assert result["metrics"]["eval/best_sd"] > 0
 
 
 def test_probes_examine_the_judge_and_name_what_it_fails(chain, runs, monkeypatch):

@@ -7,7 +7,10 @@ import tiny
 
 from llmtrain.data.microworld import rows as microworld
 from llmtrain.data.microworld.world import World
+from llmtrain.rollout.sample import Completion
 from llmtrain.stages.annotator import Answer, rank
+from llmtrain.stages.policy import text_of
+from llmtrain.text import tokenizers
 
 
 def lines(file: Path) -> list[dict]:
@@ -63,6 +66,23 @@ def test_good_answers_to_other_prompts_are_ranked_behind_the_own_good_one():
     assert strangers > len(prompts)
 
 
+def test_answers_that_were_cut_off_are_not_ranked():
+    """As rows of data they would get an EOS that the model never wrote (correctness A4)."""
+    prompts = microworld.prompts(World(0), "train", 10, 0)
+    answers = [[Answer(p.meta["good"], False, "a"), Answer(p.meta["bad"], True, "a")] for p in prompts]
+    for ranking in rank(prompts, answers, 2, 0.0, 0):
+        gold = next(p.meta["good"] for p in prompts if p.messages == ranking.prompt)
+        assert gold not in ranking.responses
+
+
+def test_control_token_inside_an_answer_is_seen(chain):
+    tokenizer = tokenizers.load(str(chain.sft / "checkpoints" / "latest"))
+    said = tokenizer("Mira")["input_ids"]
+    eos, control = tokenizer.eos_token_id, tokenizer.convert_tokens_to_ids("<|user|>")
+    assert text_of(tokenizer, Completion([*said, eos], True)) == "Mira"
+    assert text_of(tokenizer, Completion([*said, control, eos], True)) == "Mira<|user|>"
+
+
 def test_rankings_are_a_function_of_the_seed():
     assert answered(0.3, 4)[2] == answered(0.3, 4)[2]
     prompts, answers, rankings = answered(0.3, 4)
@@ -77,6 +97,7 @@ def test_eval_grades_the_answers_of_the_test_prompts(chain, runs):
         own = [row["level"] == 3 for row in rows if row["h"] == h]
         assert values["n"] == len(own) == 2
         assert values["rate"] == sum(own) / len(own)
+        assert 1 <= values["combinations"] <= values["n"]
         assert 0 <= values["low"] <= values["rate"] <= values["high"] <= 1
     result = json.loads((run / "result.json").read_text())
     assert result["metrics"]["gold/min"] == min(v["rate"] for v in table.values())

@@ -111,12 +111,12 @@ PAGES = {
     questions_and_answers: 14,
     quiz: 4,
     sums: 4,
-    word_play: 4,
+    word_play: 5,
     animals: 1,
-    recipes: 5,
+    recipes: 6,
     crime: 2,
     stories: 2,
-    calendar: 1,
+    calendar: 3,
 }
 
 

@@ -42,7 +42,9 @@ def _items(world: World, split: str, counts: dict[str, int], rng: random.Random)
 
 
 def _prompt(text: str, item: Item) -> Prompt:
+    combination = f"{item.family} {item.key or item.question}"
     meta = {"h": item.h, "family": item.family, "check": item.check, "good": item.good, "bad": item.bad}
+    meta["combination"] = combination  # wordings of one combination say little more than one of them
     return Prompt((Message("user", text),), meta)
 
 
@@ -93,16 +95,16 @@ def _others(h: str, rng: random.Random) -> dict[str, str]:
 
 def grade(prompt: Prompt, answer: str, ended: bool = True) -> int:
     """The gold level 0..3 of an answer; 3 passes."""
-    return level(prompt.messages[-1].content, prompt.meta, answer, ended)
+    return level(prompt.meta, answer, ended)
 
 
-def annotate(prompt: Prompt, answers: Sequence[tuple[str, bool]], noise: float, rng: random.Random) -> Ranking | None:
-    """The SIMULATED annotator: ranks (text, ended) by gold level; with probability `noise` two swap places.
+def annotate(prompt: Prompt, answers: Sequence[str], noise: float, rng: random.Random) -> Ranking | None:
+    """The SIMULATED annotator: ranks whole answers by gold level; with probability `noise` two swap places.
 
     Returns None when nothing is left to compare (all answers alike or of one level).
     """
-    unique = dict(answers)
-    levels = [grade(prompt, text, ended) for text, ended in unique.items()]
+    unique = list(dict.fromkeys(answers))
+    levels = [grade(prompt, text) for text in unique]
     for i in range(len(levels)):
         if rng.random() < noise:
             j = rng.randrange(len(levels))
@@ -117,7 +119,8 @@ def annotate(prompt: Prompt, answers: Sequence[tuple[str, bool]], noise: float, 
 def probes(world: World, split: str, rows: int, seed: int) -> list[dict[str, Any]]:
     """Pairs that a judge must order rightly before PPO: the gold answer against each other kind of answer, per family.
 
-    Kinds: `unknown` and `decline` where they are out of place; `typical`, the inventing or complying answer of the web.
+    Kinds: `unknown` and `decline` where they are out of place; `typical`, the inventing or complying answer of the web;
+    `wrong`, an answer of the right kind that is not true.
 
     Rows: {"prompt", "chosen", "rejected", "family", "kind"}.
     """
@@ -127,7 +130,7 @@ def probes(world: World, split: str, rows: int, seed: int) -> list[dict[str, Any
             for _ in range(rows):
                 item = draw(world, h, split, rng, only=family)
                 text = rng.choice(v.WRAPS).format(q=item.question)
-                kinds = _others(h, rng) | ({} if h == "helpful" else {"typical": item.bad})
+                kinds = _others(h, rng) | {"wrong" if h == "helpful" else "typical": item.bad}
                 for kind, answer in kinds.items():
                     row = {"prompt": text, "chosen": item.good, "rejected": answer, "family": family, "kind": kind}
                     out.append(row)

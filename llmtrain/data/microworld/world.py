@@ -16,7 +16,7 @@ class Item:
     """One request of a family, with the answer that an ideal assistant gives and the one most of the web gives.
 
     key names the combination, as (verb, object), that decides its split; None: its made-up word does.
-    check is what the grader needs, JSON only.
+    check holds the patterns that grade.level matches, JSON only.
     """
 
     question: str
@@ -57,7 +57,7 @@ class World:
 
 def _made_up(rng: random.Random) -> list[str]:
     """Pronounceable words of two syllables that are no word of the world."""
-    known = {w.lower() for w in [*v.PEOPLE, *v.WORDS, *v.THINGS, *v.PETS, *v.PLACES]}
+    known = {w.lower() for w in [*v.PEOPLE, *v.NOUNS, *v.JOBS, *v.COLOURS, *v.FOODS, *v.CRAFT, *v.HARM]}
     made: set[str] = set()
     while len(made) < NONCE_WORDS:
         syllables = [rng.choice("bdfgklmnprstvz") + rng.choice("aeiou") for _ in range(2)]

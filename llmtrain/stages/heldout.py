@@ -1,0 +1,65 @@
+"""What ppo measures on held-out prompts, the same ones every time, decoded greedily."""
+
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from llmtrain.config.schema import PPO
+from llmtrain.config.schema import Judge as JudgeConfig
+from llmtrain.evaluate import hhh
+from llmtrain.loop.learner import Evaluation, Rate
+from llmtrain.objectives import rewards, statistics
+from llmtrain.rollout.judge import Judge
+from llmtrain.rollout.sample import Completion
+from llmtrain.stages import inputs, setup
+from llmtrain.stages.policy import Policy, complete
+
+
+def final_scores(judge: JudgeConfig, raw: Tensor, ended: Tensor) -> Tensor:
+    """[B] judged scores, scaled, bounded and with the rule for a missing EOS, as PPO learns from them."""
+    return rewards.final_scores(
+        raw,
+        ended,
+        scale=judge.scale,
+        clip=judge.clip,
+        missing_eos=judge.missing_eos.value,
+        missing_eos_score=judge.missing_eos_score,
+    )
+
+
+class HeldOut:
+    """Score, win rate against the reference by the judge, gold grades where the prompts have graders."""
+
+    def __init__(self, config: PPO, reference: PreTrainedModel, judge: Judge, prompts: inputs.Prompts):
+        self.config, self.reference, self.judge, self.prompts = config, reference, judge, prompts
+        self.before: Tensor | None = None  # [B] scores of the reference's answers
+
+    def measure(self, policy: Policy, step: int) -> Evaluation:
+        """The numbers of `policy` now; its answers go to samples/."""
+        if self.before is None:
+            self.before = self._scores(self._answers(policy, self.reference))
+        answers = self._answers(policy, policy.model)
+        scores = self._scores(answers)
+        wins = statistics.correct(scores - self.before)
+        texts = [(policy.text(a), a.ended) for a in answers]
+        values: Evaluation = {
+            "eval/score": float(scores.mean()),
+            "eval/win_rate": Rate(float(wins.sum()), len(wins)),
+            "eval/length": sum(len(a.ids) for a in answers) / len(answers),
+            "eval/ended": Rate(sum(a.ended for a in answers), len(answers)),
+        }
+        if self.prompts.graded:
+            values |= hhh.gold(self.prompts.records, texts)
+        rows = [
+            {"prompt": p.messages[-1].content, "answer": text, "ended": ended, "score": round(float(score), 3)}
+            for p, (text, ended), score in zip(self.prompts.records, texts, scores, strict=True)
+        ]
+        policy.write_samples(step, rows)
+        return values
+
+    def _answers(self, policy: Policy, model: PreTrainedModel) -> list[Completion]:
+        greedy = setup.greedy(self.config.sampling)
+        return complete(model, policy.tokenizer, self.prompts.ids, greedy, self.config.seed, session=policy.session)
+
+    def _scores(self, answers: list[Completion]) -> Tensor:
+        ended = Tensor([a.ended for a in answers]).bool()
+        return final_scores(self.config.judge, self.judge.score(self.prompts.ids, answers), ended)
