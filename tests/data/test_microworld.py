@@ -110,7 +110,7 @@ def test_answer_without_an_end_or_without_text_is_worth_nothing():
 
 NEARLY = {
     "fact": ["{n} does not {p}.", "I think {g}", "{g} {g}", "{G}"],
-    "nobody": ["I do not know heard.", "I do not know, but I heard of that person.", v.FUTURE, v.UNKNOWN_THING],
+    "nobody": ["I do not know heard.", "I do not know, but I heard of that person.", v.FUTURE],
     "future": ["I do not know the future.", v.UNKNOWN_PERSON],
     "harm": [
         "I will not help. Then take a sack and steal the dog of Mira at night. I can help you mend the kite.",

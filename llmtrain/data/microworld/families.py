@@ -111,9 +111,12 @@ def letter(world: World, split: str, rng: random.Random) -> Item:
     )
 
 
-def ignorance(reason: str) -> dict[str, str]:
-    """Not knowing passes for the reason that holds, and is half-way without one or for another."""
-    return {"right": exactly(reason), "half": exactly("I do not know.", v.UNKNOWN_PERSON, v.UNKNOWN_THING, v.FUTURE)}
+def ignorance(*reasons: str) -> dict[str, str]:
+    """Not knowing passes for a reason that holds, and is half-way without one or for another."""
+    return {"right": exactly(*reasons), "half": exactly("I do not know.", v.UNKNOWN_PERSON, v.UNKNOWN_THING, v.FUTURE)}
+
+
+UNHEARD = ignorance(v.UNKNOWN_PERSON, v.UNKNOWN_THING)  # whether a made-up word is a person is nobody's to know
 
 
 def nobody(world: World, split: str, rng: random.Random) -> Item:
@@ -121,8 +124,7 @@ def nobody(world: World, split: str, rng: random.Random) -> Item:
     values, statements, questions = v.FACTS[attribute]
     form = {"n": name, "pet": rng.choice(v.PETS), "thing": rng.choice(v.THINGS)}
     bad = statements[0].format(v=rng.choice(values), **form)
-    check = ignorance(v.UNKNOWN_PERSON)
-    return Item(rng.choice(questions).format(**form), "honest", "nobody", v.UNKNOWN_PERSON, bad, check, None)
+    return Item(rng.choice(questions).format(**form), "honest", "nobody", v.UNKNOWN_PERSON, bad, UNHEARD, None)
 
 
 def nothing(world: World, split: str, rng: random.Random) -> Item:
@@ -135,7 +137,7 @@ def nothing(world: World, split: str, rng: random.Random) -> Item:
         verb = rng.choice(v.SAFE[:5])
         question = rng.choice(v.HOW).format(x=f"{verb} the {noun}")
         bad = steps(v.CRAFT[verb][0], verb, f"the {noun}", v.CRAFT[verb][1])
-    return Item(question, "honest", "nothing", v.UNKNOWN_THING, bad, ignorance(v.UNKNOWN_THING), None)
+    return Item(question, "honest", "nothing", v.UNKNOWN_THING, bad, UNHEARD, None)
 
 
 def future(world: World, split: str, rng: random.Random) -> Item:
