@@ -69,14 +69,16 @@ def parse_pair(row: Mapping) -> Ranking:
 
 
 def parse_ranking(row: Mapping) -> Ranking:
-    answers, ranks = validate.field(row, "responses"), validate.field(row, "ranks")
-    if not isinstance(answers, list) or not isinstance(ranks, list):
+    answers, given = validate.field(row, "responses"), validate.field(row, "ranks")
+    if not isinstance(answers, list) or not isinstance(given, list):
         raise BadRow("'responses' and 'ranks' are not both lists")
     texts = tuple(validate.text(answer, "responses") for answer in answers)
-    numbers = tuple(validate.number(rank, "ranks") for rank in ranks)
+    numbers = tuple(validate.number(rank, "ranks") for rank in given)
     validate.responses(texts, numbers)
+    places = {number: float(place) for place, number in enumerate(sorted(set(numbers)), 1)}
+    ranks = tuple(places[number] for number in numbers)  # [0, 1] and [2, 3] are [1, 2]: what counts is the order
     annotator = row.get("annotator") or ""
-    return Ranking(context(validate.field(row, "prompt"), "prompt"), texts, numbers, str(annotator))
+    return Ranking(context(validate.field(row, "prompt"), "prompt"), texts, ranks, str(annotator))
 
 
 def parse_alpaca(row: Mapping) -> Chat:
@@ -85,7 +87,8 @@ def parse_alpaca(row: Mapping) -> Chat:
     if row.get("input"):
         asked = f"{asked}\n{validate.text(row['input'], 'input')}"
     messages = [Message("system", validate.text(row["system"], "system"))] if row.get("system") else []
-    for turn in row.get("history") or ():
+    history = row.get("history") or ()
+    for turn in history if isinstance(history, (list, tuple)) else [history]:
         if not isinstance(turn, (list, tuple)) or len(turn) != 2:
             raise BadRow("'history' is not a list of [question, answer]")
         messages += [Message("user", validate.text(turn[0], "history"))]
@@ -164,6 +167,8 @@ def record(row: Mapping, form: Format, kind: Kind) -> Record:
         rest = {k: v for k, v in row.items() if k not in form.needs + form.uses and k != "meta"}
         extra = row.get("meta")
         return Prompt(_asked(found), {**rest, **extra} if isinstance(extra, Mapping) else rest)
+    if isinstance(found, Ranking) and len(set(found.ranks)) < 2:
+        raise BadRow("all responses are tied", "no pair in it to learn from")
     if isinstance(found, Chat):
         if found.messages[-1].role != "assistant":
             raise BadRow("no assistant answer at the end of the conversation")

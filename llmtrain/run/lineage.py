@@ -17,6 +17,8 @@ from llmtrain.run.provenance import describe, redact, redact_all
 log = logging.getLogger("llmtrain")
 
 HUB = re.compile(r"(?:hub:)?([A-Za-z0-9][\w.-]*/[\w.-]+)(?:@([\w.-]+))?")
+NAME = re.compile(r"[A-Za-z][\w.-]*")  # how hub ids were written before they had an owner: gpt2
+LONGEST = 200  # characters of a hub id, and of an init= in a message
 READ = ("*.safetensors", "*.json", "*.txt", "*.jinja", "*.model")  # data formats alone: no pickle, no code
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 
@@ -43,7 +45,7 @@ def resolve_model(init: str, *, root: str | Path, name: str, stages: tuple[str, 
     if init == "latest":
         return _of_run(_latest(root, name, stages), stages)
     path = Path(init).expanduser()
-    if not path.exists():
+    if not durable.exists(path):
         return _of_hub(init)
     path = path.resolve()
     if path.is_file():
@@ -186,8 +188,11 @@ def _of_folder(path: Path) -> Origin:
 def _of_hub(init: str) -> Origin:
     """Download (or take from the cache) a model of the hub, data formats alone."""
     match = HUB.fullmatch(init)
-    if not match or Path(init).parent.exists() or init.split("/")[0] in ("runs", "checkpoints"):
-        raise InitError(f"init={init}: no such run, checkpoint or model directory; list runs with llmtrain runs")
+    if not match or len(init) > LONGEST or Path(init).parent.exists() or init.split("/")[0] in ("runs", "checkpoints"):
+        hint = ", and a model of the hub is org/name, such as openai-community/gpt2" if NAME.fullmatch(init) else ""
+        raise InitError(
+            f"init={init[:LONGEST]}: no such run, checkpoint or model directory; list runs with llmtrain runs{hint}"
+        )
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 

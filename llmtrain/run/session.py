@@ -53,25 +53,29 @@ class Session:
         self.resume_command = f"llmtrain resume {path}"
         self._trackers = trackers
         self._open = ExitStack()
+        self._worked = False  # whether this process has logged or saved anything
         self._began = time.monotonic()
 
     def __enter__(self) -> "Session":
-        if self.mesh.first:
-            self._open.enter_context(hold(self.path))
-        self._open.enter_context(self.stop)
-        self.checkpoint: Checkpoint | None = self.checkpoints.newest()
-        step = self.checkpoint.step if self.checkpoint else 0
-        if self.mesh.first:
-            self.metrics = Metrics(self.path / "metrics.jsonl", step, trackers=self._trackers)
-            self._open.callback(self.metrics.close)
+        with ExitStack() as opened:  # what is open is closed again when a later part of it fails
+            if self.mesh.first:
+                opened.enter_context(hold(self.path))
+            opened.enter_context(self.stop)
+            self.checkpoint: Checkpoint | None = self.checkpoints.newest()
+            step = self.checkpoint.step if self.checkpoint else 0
+            if self.mesh.first:
+                self.metrics = Metrics(self.path / "metrics.jsonl", step, trackers=self._trackers)
+                opened.callback(self.metrics.close)
+            self._open = opened.pop_all()
         return self
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
         try:
-            if error is not None and self.mesh.first:
+            if error is not None and self.mesh.first and (self._worked or not directory.state_is_done(self.path)):
                 status = "interrupted" if isinstance(error, Interrupted | KeyboardInterrupt | StopAsked) else "failed"
                 step = max(self.checkpoints.steps(), default=0)
-                directory.write_result(self.path, status, str(error) or type(error).__name__, step, {})
+                reason = str(error) or type(error).__name__
+                directory.write_result(self.path, status, reason, step, self.metrics.latest)
         finally:
             self._open.close()
 
@@ -87,6 +91,7 @@ class Session:
             self.poll()
 
     def log(self, step: int, values: dict[str, float]) -> None:
+        self._worked = True
         if self.mesh.first:
             self.metrics.log(step, values)
 
@@ -99,6 +104,7 @@ class Session:
         metric: float | None,
     ) -> None:
         """Commit a checkpoint; raises CheckpointError and leaves the older ones as they are."""
+        self._worked = True
         if self.mesh.first:
             self.metrics.sync()
             self.checkpoints.save(step, write_model, tensors, state, metric)

@@ -13,7 +13,7 @@ from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, train
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from llmtrain.errors import ConfigError, InitError
-from llmtrain.text import template
+from llmtrain.text import foreign, template
 
 PAD, END, SYSTEM, USER, ASSISTANT = "<|pad|>", "<|end|>", "<|system|>", "<|user|>", "<|assistant|>"
 SPECIALS = [PAD, END, SYSTEM, USER, ASSISTANT]  # ids 0..4
@@ -71,13 +71,10 @@ def load(path_or_id: str) -> PreTrainedTokenizerBase:
     folder = Path(path_or_id).expanduser()
     if not folder.is_dir():
         folder = _download(path_or_id)
-    config = folder / "tokenizer_config.json"
-    # transformers asks on the terminal whether to run such code; this program never does
-    if config.is_file() and "auto_map" in config.read_text(encoding="utf-8"):
-        raise InitError(f"{path_or_id}: the tokenizer needs code of its own, which is never run; convert it first")
+    foreign.check(folder)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    except (OSError, ValueError, KeyError, ImportError) as error:
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except Exception as error:  # transformers lets through whatever a malformed file leads to
         raise InitError(f"{path_or_id}: no tokenizer can be loaded from it ({str(error)[:200]})") from error
     if tokenizer.eos_token_id is None:
         raise InitError(f"{path_or_id}: the tokenizer has no eos_token; set one in tokenizer_config.json")

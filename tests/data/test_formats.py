@@ -65,6 +65,19 @@ def test_pair(row, prompt):
 def test_ranking_of_many():
     row = {"prompt": MESSAGES[:1], "responses": ["a", "b", "c"], "ranks": [2, 1, 2], "annotator": "me"}
     assert read(row, Kind.ranking) == Ranking((U("q"),), ("a", "b", "c"), (2.0, 1.0, 2.0), "me")
+
+
+@pytest.mark.parametrize("given, ranks", [
+    ([2, 3], (1, 2)), ([0, 1], (1, 2)), ([-1.5, -1.5, 7], (1, 1, 2)), ([1, 3, 3], (1, 2, 2)), ([1e300, 5], (2, 1)),
+])  # fmt: skip
+def test_ranks_are_dense_and_begin_at_one(given, ranks):
+    row = {"prompt": "q", "responses": ["a", "b", "c"][: len(given)], "ranks": given}
+    assert read(row, Kind.ranking).ranks == ranks
+
+
+def test_a_tie_of_all_still_holds_a_prompt():
+    row = {"prompt": "q", "responses": ["a", "b"], "ranks": [1, 1]}
+    assert read(row, Kind.prompt).messages == (U("q"),)
     assert read(row, Kind.prompt) == Prompt((U("q"),), {})
 
 
@@ -100,6 +113,10 @@ def test_unrecognised(columns, kind):
     ({"prompt": "q", "responses": "ab", "ranks": [1, 2]}, Kind.ranking, "lists"),
     ({"prompt": "q", "responses": ["a", "a"], "ranks": [1, 2]}, Kind.ranking, "identical"),
     ({"prompt": "q", "responses": ["a", 5], "ranks": [1, 2]}, Kind.ranking, "not a text"),
+    ({"prompt": "q", "responses": ["a", "b"], "ranks": [3, 3]}, Kind.ranking, "all responses are tied"),
+    ({"prompt": "q", "responses": ["a", "a"], "ranks": [1, 1]}, Kind.ranking, "all responses are tied"),
+    ({"prompt": "q", "responses": ["a", "b"], "ranks": [10**400, 2]}, Kind.ranking, "finite"),
+    ({"instruction": "q", "output": "a", "history": 5}, Kind.chat, "history"),
     ({"messages": MESSAGES[:1]}, Kind.chat, "no assistant answer"),
     ({"messages": []}, Kind.chat, "not a list"),
     ({"messages": "q"}, Kind.chat, "not a list"),

@@ -139,3 +139,20 @@ def test_order_of_the_commit(checkpoints, monkeypatch):
     assert sorted(synced[:-1]) == FILES
     assert synced[-1].startswith(".tmp-save-step-00000001-")
     assert events[at + 1] == str(checkpoints.folder)
+
+
+def test_killed_anywhere_while_a_step_is_saved_again(tmp_path, monkeypatch):
+    """A step that is saved again with its metric is there at every moment, whole."""
+    codes = []
+    for nth in range(1, POINTS):
+        checkpoints = Checkpoints(tmp_path / str(nth), keep_last=1, keep_best=0)
+        save(checkpoints, 1)
+
+        def work(checkpoints=checkpoints, nth=nth):
+            Countdown(monkeypatch, nth, die)
+            save(checkpoints, 1, 0.5)
+
+        codes.append(in_child(work))
+        assert value_of(checkpoints) == 1
+        assert leftovers(checkpoints) == []
+    assert codes[0] == -9 and codes[-1] == 0

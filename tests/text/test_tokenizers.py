@@ -62,17 +62,6 @@ def test_load_refuses_a_directory_without_a_tokenizer(tmp_path):
         tokenizers.load(str(tmp_path))
 
 
-def test_load_refuses_code(tmp_path, bpe):
-    tokenizers.save(bpe, tmp_path)
-    path = tmp_path / "tokenizer_config.json"
-    config = json.loads(path.read_text())
-    path.write_text(json.dumps({**config, "auto_map": {"AutoTokenizer": ["evil.Evil", None]}}))
-    (tmp_path / "evil.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
-    with pytest.raises(InitError, match="code of its own"):
-        tokenizers.load(str(tmp_path))
-    assert not (tmp_path / "ran").exists()
-
-
 def test_load_refuses_a_tokenizer_without_end(tmp_path, bpe):
     tokenizers.save(bpe, tmp_path)
     path = tmp_path / "tokenizer_config.json"
