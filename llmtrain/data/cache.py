@@ -22,7 +22,7 @@ from llmtrain.text.tokenizers import digest
 
 log = logging.getLogger(__name__)
 
-VERSION = 1  # raise it when the same input gives other columns
+VERSION = 2  # raise it when the same input gives other columns
 MANIFEST = "manifest.json"
 
 
@@ -136,16 +136,19 @@ def _write(folder: Path, rows: Iterable[encode.Row], names: tuple[str, ...]) -> 
     """Append row after row, so that the table may be larger than memory. Returns the number of rows."""
     handles = {name: (folder / f"{name}.values.npy").open("wb") for name in names}
     ends: dict[str, list[int]] = {name: [0] for name in names}
+    length = dict.fromkeys(names, 0)
     try:
         for name, handle in handles.items():
             _header(handle, encode.DTYPES[name], 0)
         for row in rows:
             for name, handle in handles.items():
                 handle.write(np.asarray(row[name], dtype=encode.DTYPES[name]).tobytes())
-                ends[name].append(ends[name][-1] + len(row[name]))
+                length[name] += len(row[name])
+                if not row.get(encode.OPEN):
+                    ends[name].append(length[name])
         for name, handle in handles.items():
             handle.seek(0)
-            _header(handle, encode.DTYPES[name], ends[name][-1])
+            _header(handle, encode.DTYPES[name], length[name])
     finally:
         for handle in handles.values():
             handle.close()

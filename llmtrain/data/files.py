@@ -1,6 +1,6 @@
 """Local files as a stream of rows, each with its place. A broken row is yielded as a BadRow; a broken file raises.
 
-Nothing but a .txt document is held whole in memory. Bytes that are no UTF-8 are decoded to lone surrogates
+No file is held whole in memory. Bytes that are no UTF-8 are decoded to lone surrogates
 (surrogateescape) and refused where the text is used, with the line: datasets 5.2 finds them only in mid-training.
 """
 
@@ -13,13 +13,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
+from llmtrain.data import validate
+from llmtrain.data.parts import parts
 from llmtrain.data.validate import BadRow
 from llmtrain.errors import DataError
 
 Rows = Iterator[tuple[str, object]]  # (place, a row as mapping | BadRow | something that is no mapping)
 
 MAX_ROW = 64 * 2**20  # characters of one line, list item or CSV field: a bound on memory
-MAX_DOCUMENT = 256 * 2**20  # characters of one .txt document
+MORE = "\0more"  # key of a row whose document goes on in the next; no column has such a name
 CHUNK = 2**20
 
 
@@ -67,11 +69,17 @@ def _open(path: Path, newline: str | None) -> IO[str]:
 
 
 def _text(path: Path) -> Rows:
+    """A document in parts. All of it is looked at first: a fault at its end is one of the whole document."""
+    try:
+        with _open(path, None) as handle:
+            for part, _ in parts(handle.read):
+                validate.text(part, "text")
+    except BadRow as error:
+        yield str(path), error
+        return
     with _open(path, None) as handle:
-        document = handle.read(MAX_DOCUMENT + 1)
-    if len(document) > MAX_DOCUMENT:
-        raise DataError(f"{path}: longer than {MAX_DOCUMENT} characters; split it into several files, or use .jsonl")
-    yield str(path), {"text": document}
+        for part, more in parts(handle.read):
+            yield str(path), {"text": part, MORE: True} if more else {"text": part}
 
 
 def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from llmtrain.data import validate
+from llmtrain.data.files import MORE
 from llmtrain.data.records import Chat, Kind, Message, Prompt, Ranking, Text
 from llmtrain.data.validate import BadRow
 
@@ -116,7 +117,10 @@ class Format:
 
 
 def _column(name: str) -> Format:
-    return Format("text", (name,), (), (Kind.text,), lambda row: Text(validate.text(validate.field(row, name), name)))
+    def parse(row: Mapping) -> Text:
+        return Text(validate.text(validate.field(row, name), name), MORE in row)
+
+    return Format("text", (name,), (), (Kind.text,), parse)
 
 
 def _messages(name: str) -> Format:

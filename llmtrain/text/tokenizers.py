@@ -3,7 +3,8 @@
 import hashlib
 import json
 import re
-from collections.abc import Iterable
+import threading
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -37,8 +38,38 @@ def train_bpe(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenizerFast:
     trainer = trainers.BpeTrainer(
         vocab_size=vocab_size, special_tokens=SPECIALS, initial_alphabet=sorted(alphabet), show_progress=False
     )
-    backend.train_from_iterator(texts, trainer)
+    _beside(lambda fed: backend.train_from_iterator(fed, trainer), texts)
     return _wrap(backend, None)
+
+
+def _beside(work: Callable[[Iterator[str]], None], texts: Iterable[str]) -> None:
+    """work(texts) in a thread: Python hears no signal while the main thread is in Rust, and this takes minutes."""
+    stopped, ended = threading.Event(), threading.Event()
+    errors: list[BaseException] = []
+
+    def feed() -> Iterator[str]:
+        for text in texts:
+            if stopped.is_set():
+                raise RuntimeError("stopped")
+            yield text
+
+    def run() -> None:
+        try:
+            work(feed())
+        except BaseException as error:  # it is raised again where it is waited for
+            errors.append(error)
+        finally:
+            ended.set()
+
+    threading.Thread(target=run, daemon=True).start()
+    try:
+        ended.wait()
+    except BaseException:  # a signal; the thread ends at its next text, or with the program
+        stopped.set()
+        ended.wait(timeout=0.2)
+        raise
+    if errors:
+        raise errors[0]
 
 
 def train_char(texts: Iterable[str]) -> PreTrainedTokenizerFast:

@@ -126,11 +126,16 @@ def test_gzip_bomb_is_not_swallowed(write, monkeypatch, name):
     assert peak < 20 * 2**20
 
 
-def test_document_limit(write, monkeypatch):
-    monkeypatch.setattr(files, "MAX_DOCUMENT", 10)
-    with pytest.raises(DataError, match="split it"):
-        read(write("a.txt", "x" * 11))
-    assert read(write("b.txt", "x" * 10)) == [{"text": "x" * 10}]
+@pytest.mark.parametrize("name", ["a.txt", "a.txt.gz"])
+def test_a_long_document_is_never_held_whole(write, name):
+    path, size = write(name, b"one more line of text\n" * 2**20), 0
+    tracemalloc.start()
+    for row in (row for _, row in files.rows(files.expand(path)[0])):
+        size += len(row["text"])
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert size == 22 * 2**20
+    assert peak < 8 * 2**20
 
 
 def test_csv_with_missing_values_and_double_header(write):

@@ -7,11 +7,11 @@ import pytest
 import torch
 from checkpoint_fakes import save
 
-from llmtrain.errors import CheckpointError, RunError
+from llmtrain.errors import CheckpointError, Interrupted, RunError
 from llmtrain.launch.mesh import Mesh
 from llmtrain.run import directory, lock
 from llmtrain.run.checkpoints import Checkpoints
-from llmtrain.run.session import Session
+from llmtrain.run.session import Session, StopAsked
 
 ONE = Mesh(0, 1, torch.device("cpu"), torch.float32)
 DONE = {"eval/loss": 1.5}
@@ -57,3 +57,32 @@ def test_a_session_that_cannot_begin_lets_go_of_lock_and_signals(tmp_path):
         pass
     assert signal.getsignal(signal.SIGTERM) is before
     assert not lock.is_held(tmp_path)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_before_the_first_poll_a_signal_ends_at_once(tmp_path, number, code):
+    with (
+        pytest.raises(
+            Interrupted, match=f"nothing was computed yet; start again with: llmtrain resume {tmp_path}"
+        ) as e,
+        Session(tmp_path, "fake", ONE),
+    ):
+        os.kill(os.getpid(), number)
+        pytest.fail("it went on")
+    assert e.value.exit_code == code
+    assert directory.read_result(tmp_path)["status"] == "interrupted"
+    assert not lock.is_held(tmp_path)
+
+
+def test_from_the_first_poll_on_a_signal_waits_for_the_next(tmp_path):
+    with Session(tmp_path, "fake", ONE) as session:
+        session.poll()
+        os.kill(os.getpid(), signal.SIGTERM)
+        with pytest.raises(StopAsked):
+            session.poll()
+
+
+def test_a_resumed_run_says_that_there_is_something(tmp_path):
+    save(Checkpoints(tmp_path / "checkpoints", 1, 0), 7)
+    with pytest.raises(Interrupted, match="stopped before step 8; go on with"), Session(tmp_path, "fake", ONE):
+        os.kill(os.getpid(), signal.SIGTERM)
