@@ -20,7 +20,7 @@ SHOWN = 5  # skipped rows that are logged one by one
 
 @dataclass(frozen=True)
 class Source:
-    """Records that passed every check, a long text as several; may be iterated often (Kind.text reads its files anew)."""
+    """Records that passed every check, a long text as several. Iterate freely: Kind.text reads its files anew."""
 
     records: Collection[Record]
     digest: str  # sha256 over the records: the same rows give the same digest, whatever file they stand in

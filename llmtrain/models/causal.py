@@ -114,6 +114,22 @@ def initialise(model: PreTrainedModel, layers: int, embedding_std: float, init_s
         parameter.normal_(0.0, std, generator=generator)
 
 
+@torch.no_grad()
+def grow(model: PreTrainedModel, tokens: int, seed: int) -> None:
+    """Give a model that knows fewer than `tokens` ids rows for the others, drawn around the mean of those it has."""
+    known = model.config.get_text_config().vocab_size
+    if tokens <= known:
+        return
+    with torch.random.fork_rng(devices=[]):  # transformers draws rows that are replaced here
+        model.resize_token_embeddings(tokens, mean_resizing=False)
+    generator = torch.Generator().manual_seed(seed)
+    for module in (model.get_input_embeddings(), model.get_output_embeddings()):
+        weight = module.get_parameter("weight")
+        rows = weight[:known]
+        drawn = torch.randn(tokens - known, rows.shape[1], generator=generator).to(rows.device)
+        weight[known:] = rows.mean(0) + rows.std(0) * drawn
+
+
 def read_config(path: Path) -> PretrainedConfig:
     """config.json of a local directory, without code from it. Raises InitError."""
     foreign.check(path)

@@ -29,9 +29,8 @@ def run(config: Preview, path: Path) -> dict:
     kind = KINDS[config.stage]
     source = inputs.records(config, config.data, kind)
     if config.init:
-        tokenizer = setup.tokenizer_at(
-            setup.origin_of(config, path, "init", config.init, ("pretrain",)).path, chat=kind is not Kind.text
-        )
+        origin = setup.origin_of(config, path, "init", config.init, ("pretrain",))
+        tokenizer = setup.tokenizer_at(origin.path, chat=kind is not Kind.text, adopts=config.stage == "sft")
     else:
         tokenizer = new_tokenizer(config.tokenizer, source)
     table = inputs.table(config.data, source, kind, tokenizer)

@@ -106,7 +106,8 @@ def load(path_or_id: str) -> PreTrainedTokenizerBase:
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except Exception as error:  # transformers lets through whatever a malformed file leads to
-        raise InitError(f"{path_or_id}: no tokenizer can be loaded from it ({str(error)[:200]})") from error
+        reason = " ".join(str(error).split())[:200]
+        raise InitError(f"{path_or_id}: no tokenizer can be loaded from it ({reason})") from error
     if tokenizer.eos_token_id is None:
         raise InitError(f"{path_or_id}: the tokenizer has no eos_token; set one in tokenizer_config.json")
     return tokenizer

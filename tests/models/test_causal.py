@@ -205,6 +205,29 @@ def test_an_index_that_names_a_pickle_is_not_followed(folder, tmp_path, monkeypa
         causal.load(folder, device=CPU)
 
 
+@pytest.mark.parametrize("tied", [False, True])
+def test_a_model_grows_the_same_way_each_time_and_keeps_what_it_knows(build, sequences, tied, tmp_path):
+    grown, again, before = (build(tie_embeddings=tied) for _ in range(3))
+    row = pack(sequences)
+    state = torch.get_rng_state()
+    for model in (grown, again):
+        torch.manual_seed(id(model) % 1000)
+        causal.grow(model, 64, seed=5)
+    torch.set_rng_state(state)
+    assert grown.config.vocab_size == 64
+    for name, weight in grown.state_dict().items():
+        assert torch.equal(weight, again.state_dict()[name])
+    new = causal.logits_at(grown, causal.hidden(grown, row), row.last)
+    torch.testing.assert_close(new[:, :61], causal.logits_at(before, causal.hidden(before, row), row.last))
+    rows = grown.get_input_embeddings().weight[61:]
+    assert not torch.equal(rows[0], rows[1])
+    assert float(rows.detach().std()) == pytest.approx(float(before.get_input_embeddings().weight.std()), rel=0.5)
+    causal.grow(grown, 60, seed=5)
+    assert grown.config.vocab_size == 64
+    causal.save(grown, words(64), tmp_path)
+    causal.load(tmp_path, device=CPU)
+
+
 def test_check_tokenizer(folder):
     causal.check_tokenizer(folder, words(61))
     with pytest.raises(InitError, match="62 tokens, the model knows 61"):
