@@ -49,7 +49,7 @@ def read(
 ) -> Source:
     """Read, check and count every row.
 
-    paths: files (.txt .jsonl .json .csv .parquet; all but parquet also as .gz), folders, hub:org/name[@revision].
+    paths: files (.txt .jsonl .json .csv .parquet; all but parquet also as .gz), folders, hub:org/name.
     split: which split of a hub data set. text_column: the column that holds the text, for Kind.text only.
     on_bad_row: "fail" stops at the first bad row with its place, "skip" leaves it out and counts it. A file that
     cannot be read to its end is always an error. limit: at most so many records.
@@ -98,7 +98,7 @@ class _Request:
     def _files(self) -> Iterator[files.Rows]:
         for path in self.paths:
             if path.startswith(HUB):
-                yield _hub_rows(path, self.split)
+                yield _hub_rows(path, self.split, self.limit)
             else:
                 yield from (files.rows(file) for file in files.expand(path))
 
@@ -172,21 +172,28 @@ def _mapping(row: object) -> Mapping:
     return row
 
 
-def _hub_rows(path: str, split: str) -> files.Rows:
-    """Rows of hub:org/name[@revision]. Data sets with loading scripts do not exist in datasets >= 4."""
+def _hub_rows(path: str, split: str, limit: int | None) -> files.Rows:
+    """Rows of hub:org/name[:configuration][@revision]. Data sets with loading scripts do not exist in datasets >= 4.
+
+    Where few rows are asked for they are streamed; a whole set is downloaded once, for all passes and for resume.
+    """
     import datasets  # seconds to import, and only hub data needs it
 
     name, _, revision = path.removeprefix(HUB).partition("@")
+    name, _, configuration = name.partition(":")
+    few = limit is not None
     try:
-        table = datasets.load_dataset(name, split=split, revision=revision or None)
+        table = datasets.load_dataset(
+            name, configuration or None, split=split, revision=revision or None, streaming=few
+        )
         for number, row in enumerate(table):
             yield f"{path}:{split}[{number}]", row
     except BadRow:
         raise
     except (OSError, ValueError, RuntimeError, EOFError) as error:
         raise DataError(
-            f"{path}: split '{split}' cannot be read from the hub ({str(error)[:300]}). "
-            "Check the name, data.split and the network, or give a local file"
+            f"{path}: split '{split}' cannot be read from the hub ({' '.join(str(error).split())[:300]}). "
+            "Check the name, data.split and the network; of several configurations name one: hub:org/name:CONFIGURATION"
         ) from error
 
 

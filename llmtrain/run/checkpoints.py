@@ -21,7 +21,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from llmtrain.errors import CheckpointError
+from llmtrain.errors import CheckpointError, RunError
 from llmtrain.run import durable, manifest
 from llmtrain.run.manifest import TRAINER_STATE, TRAINER_TENSORS, Manifest, verify
 
@@ -96,7 +96,7 @@ class Checkpoints:
         """Commit a checkpoint and prune old ones; a step that is there, verifies and has this metric is left as it is.
 
         Raises CheckpointError for a full disk, a number that is not finite, state that is not JSON; then the older
-        checkpoints are as they were and nothing of this one remains.
+        checkpoints are as they were and nothing of this one remains. RunError when the run's folder is gone.
         """
         final = manifest.step_path(self.folder, step)
         metric = metric if metric is not None and math.isfinite(metric) else None
@@ -105,7 +105,7 @@ class Checkpoints:
             if final.exists() and not verify(final) and manifest.read(final).metric == metric:
                 durable.sync(self.folder)
             else:
-                self.folder.mkdir(parents=True, exist_ok=True)
+                self.folder.mkdir(exist_ok=True)
                 partial.mkdir()
                 _write(partial, step, write_model, tensors, state, metric)
                 self._commit(partial, final)
@@ -114,6 +114,8 @@ class Checkpoints:
         except Exception as error:
             if not _is_io(error):
                 raise
+            if not self.folder.parent.is_dir():
+                raise RunError(f"{self.folder.parent}: the run's folder is gone; start a new run") from error
             raise CheckpointError(
                 f"step {step} could not be saved in {self.folder} ({error}); older ones are intact, free space there"
             ) from error

@@ -40,7 +40,7 @@ def resolve_model(init: str, *, root: str | Path, name: str, stages: tuple[str, 
     """The model that `init` names: a run (its best checkpoint, else its newest), a checkpoint, a Hugging Face
     directory, a hub id `org/name[@revision]`, or `latest`: the newest finished run of one of `stages` with this name.
 
-    Raises InitError saying what to do, CheckpointError when a run has checkpoints and none verifies.
+    Raises InitError saying what to do.
     """
     if init == "latest":
         return _of_run(_latest(root, name, stages), stages)
@@ -111,7 +111,10 @@ def recorded(run: Path, role: str) -> Origin | None:
         return None
     path = (run / entry["path"]).resolve()
     if not path.is_dir():
-        raise InitError(f"{run} started from {path}, which is gone; put it back to go on with this run")
+        raise InitError(
+            f"{run} started from {path}, which is gone; put it back to go on with this run. (A run that is "
+            "resumed prunes checkpoints that others started from: raise its loop.keep_last first, or start this anew.)"
+        )
     found = _of_checkpoint(path, None) if (path / manifest.NAME).is_file() else _of_folder(path)
     if found.digest != entry["digest"]:
         raise InitError(f"{run} started from {path}, whose files have changed since; put the old ones back")
@@ -151,7 +154,10 @@ def _of_run(run: Path, stages: tuple[str, ...]) -> Origin:
         if not faults:
             return _of_checkpoint(path, None)
         log.warning("best checkpoint refused, taking the newest: %s", "; ".join(faults))
-    newest = manifest.newest_verified(run / "checkpoints")
+    try:
+        newest = manifest.newest_verified(run / "checkpoints")
+    except CheckpointError as error:
+        raise InitError(str(error)) from None
     if newest is None:
         raise InitError(f"{run} holds no checkpoint; let it reach one (llmtrain resume {run}), or give another run")
     return _of_checkpoint(newest, None)
@@ -160,7 +166,7 @@ def _of_run(run: Path, stages: tuple[str, ...]) -> Origin:
 def _of_checkpoint(path: Path, stages: tuple[str, ...] | None) -> Origin:
     faults = manifest.verify(path)
     if faults:
-        raise CheckpointError(f"{'; '.join(faults)}; give another checkpoint, or the run to take its newest good one")
+        raise InitError(f"{'; '.join(faults)}; give another checkpoint, or the run to take its newest good one")
     run = path.parent.parent if (path.parent.parent / CONFIG).is_file() else None
     if run and stages is not None:
         _check_kind(run, stages)

@@ -65,8 +65,9 @@ class Metrics:
     def _track(self, tracker: Tracker, step: int, values: dict[str, Any]) -> None:
         try:
             tracker.log(step, {name: value for name, value in values.items() if name != "step"})
-        except Exception:  # a service out of reach must not end a training run
-            log.exception("%s failed and is off from here on; metrics.jsonl goes on", type(tracker).__name__)
+        except Exception as error:  # a service out of reach must not end a training run
+            name = type(tracker).__name__
+            log.warning("%s failed and is off from here on, metrics.jsonl goes on (%s)", name, error)
             self._trackers.remove(tracker)
 
 

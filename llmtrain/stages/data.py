@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 
 from llmtrain.config.schema import Preview
 from llmtrain.data import preview
@@ -36,8 +37,8 @@ def run(config: Preview, path: Path) -> dict:
     table = inputs.table(config.data, source, kind, tokenizer)
     rows = inputs.split(source, table, config.data, kind)
     console = Console()
-    console.print(f"[bold]{source.description}[/], as {config.stage} sees it: {rows.split.description}", markup=True)
-    preview.show(table, kind, tokenizer, console, rows=config.show)
+    console.print(f"[bold]{escape(source.description)}[/], as {config.stage} sees it: {rows.split.description}")
+    preview.show(table, kind, tokenizer, console, rows=config.show, skipped=source.skipped)
     metrics = {name: float(value) for name, value in source.counts.items()}
     directory.write_result(path, "finished", f"{len(table)} rows shown", 0, metrics)
     return {"status": "finished", "metrics": metrics}

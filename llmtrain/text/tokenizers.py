@@ -19,6 +19,7 @@ from llmtrain.text import foreign, template
 PAD, END, SYSTEM, USER, ASSISTANT = "<|pad|>", "<|end|>", "<|system|>", "<|user|>", "<|assistant|>"
 SPECIALS = [PAD, END, SYSTEM, USER, ASSISTANT]  # ids 0..4
 UNKNOWN = "<|unknown|>"  # id 5 of a character tokenizer; plain.encode refuses a text that needs it
+LONGEST = 255  # characters of a file's name
 HUB_FILES = ["*.json", "*.jinja", "merges.txt", "vocab.txt", "*.model"]
 
 
@@ -100,7 +101,7 @@ def _wrap(backend: Tokenizer, unknown: str | None) -> PreTrainedTokenizerFast:
 def load(path_or_id: str) -> PreTrainedTokenizerBase:
     """A tokenizer from a local directory or the hub. InitError when it is not there, or has no end-of-text token."""
     folder = Path(path_or_id).expanduser()
-    if not folder.is_dir():
+    if len(folder.name) > LONGEST or not folder.is_dir():
         folder = _download(path_or_id)
     foreign.check(folder)
     try:

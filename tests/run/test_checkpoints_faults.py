@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from checkpoint_fakes import FILES, die, in_child, leftovers, save, value_of
 
-from llmtrain.errors import CheckpointError
+from llmtrain.errors import CheckpointError, RunError
 from llmtrain.run.checkpoints import Checkpoints
 
 
@@ -156,3 +156,10 @@ def test_killed_anywhere_while_a_step_is_saved_again(tmp_path, monkeypatch):
         assert value_of(checkpoints) == 1
         assert leftovers(checkpoints) == []
     assert codes[0] == -9 and codes[-1] == 0
+
+
+def test_a_run_folder_that_is_gone_is_not_made_again(tmp_path):
+    checkpoints = Checkpoints(tmp_path / "run" / "checkpoints", keep_last=1, keep_best=0)
+    with pytest.raises(RunError, match="folder is gone; start a new run"):
+        save(checkpoints, 1)
+    assert not (tmp_path / "run").exists()
