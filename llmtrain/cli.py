@@ -84,6 +84,10 @@ def resume(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A run directory; `llmtrain runs` lists them.")],
 ) -> None:
     """Go on with a run that was interrupted, from its newest intact checkpoint, to the same bits."""
+    from llmtrain.run.lock import refuse_second
+
+    refuse_second(run)  # before torch is loaded and anything is written
+
     from llmtrain.config.app import run as execute
     from llmtrain.run.directory import read_config
     from llmtrain.run.logs import plain

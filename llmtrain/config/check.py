@@ -13,6 +13,7 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 from llmtrain.config.choices import Annotator, DataName, DPOLoss, Improve, KLName, ScheduleName, TokenizerName
 from llmtrain.config.schema import COMMANDS, Common
 from llmtrain.errors import ConfigError
+from llmtrain.run import durable
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 DURATION = re.compile(r"\d+(\.\d+)?\s*[smh]?")
@@ -181,7 +182,7 @@ def missing_files(config: Any, coming: Collection[str]) -> list[str]:
     """Files and folders of data.path that are not there."""
     given = config.data.path if _has(config, "data") else []
     local = [p for p in given if not p.startswith("hub:") and p != "latest" and p not in coming]
-    return [f"data.path: {p}: no such file or folder" for p in local if not Path(p).expanduser().exists()]
+    return [f"data.path: {p}: no such file or folder" for p in local if not durable.exists(Path(p).expanduser())]
 
 
 def _get(node: Any, key: str) -> Any:

@@ -5,8 +5,10 @@ import json
 import logging
 import secrets
 import shutil
+import time
 from collections import Counter
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -22,8 +24,9 @@ from llmtrain.text.tokenizers import digest
 
 log = logging.getLogger(__name__)
 
-VERSION = 1  # raise it when the same input gives other columns
+VERSION = 2  # raise it when the same input gives other columns
 MANIFEST = "manifest.json"
+ABANDONED = 7 * 24 * 3600  # seconds after which a table that is not finished never will be
 
 
 class Column:
@@ -76,21 +79,35 @@ def tokenised(
     parts = [VERSION, source.digest, digest(tokenizer), kind.value, limit]
     key = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
     target = Path(folder).expanduser() / key
-    if target.exists():
-        fault = _fault(target)
-        if fault is None:
-            return _open(target)
-        log.warning("token cache %s: %s; it is made again", target, fault)
-        _discard(target)
-    target.parent.mkdir(parents=True, exist_ok=True)
     building = target.with_name(f".tmp-{key[:8]}-{secrets.token_hex(6)}")
-    building.mkdir()
     try:
+        if target.exists():
+            fault = _fault(target)
+            if fault is None:
+                return _open(target)
+            log.warning("token cache %s: %s; it is made again", target, fault)
+            _discard(target)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        _sweep(target.parent)
+        building.mkdir()
         _build(building, source, kind, tokenizer, max_length)
         _publish(building, target)
+        return _open(target)
+    except OSError as error:
+        reason = error.strerror or error
+        raise DataError(
+            f"data.cache={folder}: cannot be used ({reason}); free space there, or give another folder"
+        ) from error
     finally:
         shutil.rmtree(building, ignore_errors=True)
-    return _open(target)
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what killed processes left. A living one needs hours at most."""
+    for path in folder.glob(".tmp-*"):
+        with suppress(OSError):
+            if time.time() - path.stat().st_mtime > ABANDONED:
+                shutil.rmtree(path, ignore_errors=True)
 
 
 def _publish(building: Path, target: Path) -> None:
@@ -136,16 +153,19 @@ def _write(folder: Path, rows: Iterable[encode.Row], names: tuple[str, ...]) -> 
     """Append row after row, so that the table may be larger than memory. Returns the number of rows."""
     handles = {name: (folder / f"{name}.values.npy").open("wb") for name in names}
     ends: dict[str, list[int]] = {name: [0] for name in names}
+    length = dict.fromkeys(names, 0)
     try:
         for name, handle in handles.items():
             _header(handle, encode.DTYPES[name], 0)
         for row in rows:
             for name, handle in handles.items():
                 handle.write(np.asarray(row[name], dtype=encode.DTYPES[name]).tobytes())
-                ends[name].append(ends[name][-1] + len(row[name]))
+                length[name] += len(row[name])
+                if not row.get(encode.OPEN):
+                    ends[name].append(length[name])
         for name, handle in handles.items():
             handle.seek(0)
-            _header(handle, encode.DTYPES[name], ends[name][-1])
+            _header(handle, encode.DTYPES[name], length[name])
     finally:
         for handle in handles.values():
             handle.close()

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from llmtrain.data import validate
+from llmtrain.data.files import MORE
 from llmtrain.data.records import Chat, Kind, Message, Prompt, Ranking, Text
 from llmtrain.data.validate import BadRow
 
@@ -61,22 +62,46 @@ def parse_pair(row: Mapping) -> Ranking:
         raise BadRow("chosen and rejected are identical")
     prompt = validate.question(chosen_context, "chosen") if chosen_context else ()
     for name in ("conversations", "prompt"):
-        if not prompt and row.get(name) is not None:
-            prompt = context(row[name], name)
+        if row.get(name) in (None, "", []):
+            continue
+        given = context(row[name], name)
+        if prompt and said(given) != said(prompt)[: len(said(given))]:
+            raise BadRow(f"chosen and rejected do not begin with '{name}'", validate.shown(given[-1].content, 60))
+        prompt = prompt or given
     if not prompt:
         raise BadRow("no prompt", "neither a column 'prompt' nor a conversation in 'chosen'")
-    return Ranking(prompt, (chosen, rejected), (1.0, 2.0))
+    return Ranking(with_system(row, prompt), (chosen, rejected), (1.0, 2.0))
+
+
+def said(messages: Messages) -> list[tuple[str, str]]:
+    """What two conversations are compared by: the turns without white space around them."""
+    return [(m.role, m.content.strip()) for m in messages if m.role != "system"]
+
+
+def with_system(row: Mapping, messages: Messages) -> Messages:
+    """The conversation behind the system message that a column `system` gives."""
+    if not row.get("system"):
+        return messages
+    first = Message("system", validate.text(row["system"], "system"))
+    if messages[0].role != "system":
+        return (first, *messages)
+    if messages[0].content.strip() != first.content.strip():
+        raise BadRow("two system messages", "one in 'system', another in the conversation")
+    return messages
 
 
 def parse_ranking(row: Mapping) -> Ranking:
-    answers, ranks = validate.field(row, "responses"), validate.field(row, "ranks")
-    if not isinstance(answers, list) or not isinstance(ranks, list):
+    answers, given = validate.field(row, "responses"), validate.field(row, "ranks")
+    if not isinstance(answers, list) or not isinstance(given, list):
         raise BadRow("'responses' and 'ranks' are not both lists")
     texts = tuple(validate.text(answer, "responses") for answer in answers)
-    numbers = tuple(validate.number(rank, "ranks") for rank in ranks)
+    numbers = tuple(validate.number(rank, "ranks") for rank in given)
     validate.responses(texts, numbers)
+    places = {number: float(place) for place, number in enumerate(sorted(set(numbers)), 1)}
+    ranks = tuple(places[number] for number in numbers)  # [0, 1] and [2, 3] are [1, 2]: what counts is the order
     annotator = row.get("annotator") or ""
-    return Ranking(context(validate.field(row, "prompt"), "prompt"), texts, numbers, str(annotator))
+    prompt = with_system(row, context(validate.field(row, "prompt"), "prompt"))
+    return Ranking(prompt, texts, ranks, str(annotator))
 
 
 def parse_alpaca(row: Mapping) -> Chat:
@@ -84,8 +109,9 @@ def parse_alpaca(row: Mapping) -> Chat:
     asked = validate.text(validate.field(row, "instruction"), "instruction")
     if row.get("input"):
         asked = f"{asked}\n{validate.text(row['input'], 'input')}"
-    messages = [Message("system", validate.text(row["system"], "system"))] if row.get("system") else []
-    for turn in row.get("history") or ():
+    messages: list[Message] = []
+    history = row.get("history") or ()
+    for turn in history if isinstance(history, (list, tuple)) else [history]:
         if not isinstance(turn, (list, tuple)) or len(turn) != 2:
             raise BadRow("'history' is not a list of [question, answer]")
         messages += [Message("user", validate.text(turn[0], "history"))]
@@ -93,14 +119,15 @@ def parse_alpaca(row: Mapping) -> Chat:
     messages += [Message("user", asked)]
     if "output" in row:
         messages += [Message("assistant", validate.text(validate.field(row, "output"), "output"))]
-    return Chat(tuple(messages))
+    return Chat(with_system(row, tuple(messages)))
 
 
 def parse_completion(row: Mapping) -> Chat:
     before, answer = side(validate.field(row, "completion"), "completion")
     if before:
         raise BadRow("'completion' holds more than the answer")
-    return Chat((*context(validate.field(row, "prompt"), "prompt"), Message("assistant", answer)))
+    asked = with_system(row, context(validate.field(row, "prompt"), "prompt"))
+    return Chat((*asked, Message("assistant", answer)))
 
 
 @dataclass(frozen=True)
@@ -113,18 +140,21 @@ class Format:
 
 
 def _column(name: str) -> Format:
-    return Format("text", (name,), (), (Kind.text,), lambda row: Text(validate.text(validate.field(row, name), name)))
+    def parse(row: Mapping) -> Text:
+        return Text(validate.text(validate.field(row, name), name), MORE in row)
+
+    return Format("text", (name,), (), (Kind.text,), parse)
 
 
 def _messages(name: str) -> Format:
     def parse(row: Mapping) -> Chat:
-        return Chat(validate.conversation(validate.field(row, name), name))
+        return Chat(with_system(row, validate.conversation(validate.field(row, name), name)))
 
-    return Format(f"chat in '{name}'", (name,), (), (Kind.chat, Kind.text, Kind.prompt), parse)
+    return Format(f"chat in '{name}'", (name,), ("system",), (Kind.chat, Kind.text, Kind.prompt), parse)
 
 
 def _prompt(row: Mapping) -> Prompt:
-    return Prompt(context(validate.field(row, "prompt"), "prompt"))
+    return Prompt(with_system(row, context(validate.field(row, "prompt"), "prompt")))
 
 
 PREFERENCE = (Kind.ranking, Kind.prompt)
@@ -133,14 +163,14 @@ DEMONSTRATION = (Kind.chat, Kind.text, Kind.prompt)
 # The first that fits is taken, so the more telling columns stand above.
 FORMATS = (
     _column("text"),
-    Format("K-way ranking", ("prompt", "responses", "ranks"), ("annotator",), PREFERENCE, parse_ranking),
-    Format("preference pair", ("chosen", "rejected"), ("prompt", "conversations"), PREFERENCE, parse_pair),
+    Format("K-way ranking", ("prompt", "responses", "ranks"), ("annotator", "system"), PREFERENCE, parse_ranking),
+    Format("preference pair", ("chosen", "rejected"), ("prompt", "conversations", "system"), PREFERENCE, parse_pair),
     _messages("messages"),
     _messages("conversations"),
     Format("Alpaca", ("instruction", "output"), ("input", "system", "history"), DEMONSTRATION, parse_alpaca),
-    Format("prompt and completion", ("prompt", "completion"), (), DEMONSTRATION, parse_completion),
+    Format("prompt and completion", ("prompt", "completion"), ("system",), DEMONSTRATION, parse_completion),
     Format("instruction", ("instruction",), ("input", "system", "history"), (Kind.prompt,), parse_alpaca),
-    Format("prompt", ("prompt",), (), (Kind.prompt,), _prompt),
+    Format("prompt", ("prompt",), ("system",), (Kind.prompt,), _prompt),
 )
 
 
@@ -164,6 +194,8 @@ def record(row: Mapping, form: Format, kind: Kind) -> Record:
         rest = {k: v for k, v in row.items() if k not in form.needs + form.uses and k != "meta"}
         extra = row.get("meta")
         return Prompt(_asked(found), {**rest, **extra} if isinstance(extra, Mapping) else rest)
+    if isinstance(found, Ranking) and len(set(found.ranks)) < 2:
+        raise BadRow("all responses are tied", "no pair in it to learn from")
     if isinstance(found, Chat):
         if found.messages[-1].role != "assistant":
             raise BadRow("no assistant answer at the end of the conversation")

@@ -1,5 +1,7 @@
 """What a stage will see, for people: counts, lengths, and rows with their loss mask and control tokens visible."""
 
+from collections.abc import Mapping
+
 import numpy as np
 from rich.console import Console
 from rich.table import Table as Grid
@@ -10,17 +12,33 @@ from llmtrain.data.cache import Table
 from llmtrain.data.records import Kind
 
 COUNTS, CONTEXT, CONTROL = "green", "dim", "bold magenta"
+OPENS, CLOSES = "[[", "]]"
 BINS = 8
 BAR = 40
+HEAD, TAIL = 300, 100  # tokens of a row that are shown
+TOP = 12  # frequent tokens
+SLICE = 2**20  # tokens that are counted together
 
 
-def show(table: Table, kind: Kind, tokenizer: PreTrainedTokenizerBase, console: Console, rows: int = 1) -> None:
-    """Print the table's counts, a histogram of tokens per row, and its first `rows` rows."""
+def show(
+    table: Table,
+    kind: Kind,
+    tokenizer: PreTrainedTokenizerBase,
+    console: Console,
+    rows: int = 1,
+    skipped: Mapping[str, int] | None = None,
+) -> None:
+    """Print the table's counts, a histogram of tokens per row, frequent tokens, and its first `rows` rows.
+
+    skipped: reason -> rows that were left out before they were tokens.
+    """
     lengths = row_lengths(table, kind)
-    console.print(summary(table, lengths))
+    console.print(summary(table, lengths, skipped or {}))
     console.print(histogram(lengths))
+    console.print(frequent(table, kind, tokenizer))
+    marks = console.no_color or console.color_system is None
     legend = (
-        ("the model has to produce this", COUNTS),
+        (f"{OPENS if marks else ''}the model has to produce this{CLOSES if marks else ''}", COUNTS),
         "  ",
         ("it reads this", CONTEXT),
         "  ",
@@ -28,9 +46,9 @@ def show(table: Table, kind: Kind, tokenizer: PreTrainedTokenizerBase, console: 
     )
     console.print(Styled.assemble(*legend))
     for index in range(min(rows, len(table))):
-        for title, line in _row(table, kind, tokenizer, index):
+        for title, ids, mask in _row(table, kind, index):
             console.rule(f"row {int(table.column('row')[index][0])}: {title}", align="left")
-            console.print(line, soft_wrap=True)
+            console.print(shortened(tokenizer, ids, mask, marks), soft_wrap=True)
 
 
 def row_lengths(table: Table, kind: Kind) -> np.ndarray:
@@ -41,16 +59,29 @@ def row_lengths(table: Table, kind: Kind) -> np.ndarray:
     return table.lengths("prompt") + np.array(longest, dtype=np.int64)
 
 
-def summary(table: Table, lengths: np.ndarray) -> Grid:
+def summary(table: Table, lengths: np.ndarray, skipped: Mapping[str, int]) -> Grid:
     """Counts of rows and tokens."""
     grid = Grid(show_header=False, box=None)
     low, median, high = np.percentile(lengths, [0, 50, 100]).astype(int)
     facts = [("rows", f"{len(table):,}"), ("tokens", f"{int(lengths.sum()):,}")]
     facts += [("tokens per row", f"{low:,} to {high:,}, median {median:,}"), ("cut at max_length", f"{table.cut:,}")]
     facts += [(f"dropped: {reason}", f"{count:,}") for reason, count in table.dropped.items()]
+    facts += [(f"skipped: {reason}", f"{count:,}") for reason, count in skipped.items()]
     for name, value in facts:
-        grid.add_row(name, value)
+        grid.add_row(Styled(visible(name)), value)
     return grid
+
+
+def frequent(table: Table, kind: Kind, tokenizer: PreTrainedTokenizerBase) -> Styled:
+    """The tokens that stand there most often, and their share."""
+    counts = np.zeros(len(tokenizer), dtype=np.int64)
+    for name in ("prompt", "responses") if kind is Kind.ranking else ("ids",):
+        values = table.column(name).values
+        for start in range(0, len(values), SLICE):
+            counts += np.bincount(values[start : start + SLICE], minlength=len(counts))
+    top = [int(token) for token in np.argsort(-counts, kind="stable")[:TOP] if counts[token]]
+    shown = [f"{visible(repr(tokenizer.decode([token])))} {counts[token] / counts.sum():.1%}" for token in top]
+    return Styled(f"most frequent: {'  '.join(shown)}\n")
 
 
 def histogram(lengths: np.ndarray) -> Styled:
@@ -64,21 +95,35 @@ def histogram(lengths: np.ndarray) -> Styled:
     return line
 
 
-def _row(table: Table, kind: Kind, tokenizer: PreTrainedTokenizerBase, index: int) -> list[tuple[str, Styled]]:
+def _row(table: Table, kind: Kind, index: int) -> list[tuple[str, np.ndarray, np.ndarray]]:
+    """(title, ids, mask) of each part of a row."""
     if kind is Kind.ranking:
         prompt, lengths = table.column("prompt")[index], table.column("response_lengths")[index]
         answers = np.split(table.column("responses")[index], np.cumsum(lengths)[:-1])
-        shown = [("prompt", painted(tokenizer, prompt, np.zeros(len(prompt), dtype=bool)))]
+        shown = [("prompt", prompt, np.zeros(len(prompt), dtype=bool))]
         for ids, rank in zip(answers, table.column("ranks")[index], strict=True):
-            shown.append((f"rank {rank:g}", painted(tokenizer, ids, np.ones(len(ids), dtype=bool))))
+            shown.append((f"rank {rank:g}", ids, np.ones(len(ids), dtype=bool)))
         return shown
     ids = table.column("ids")[index]
     mask = table.column("mask")[index] if kind is Kind.chat else np.full(len(ids), kind is Kind.text)
-    return [(f"{len(ids)} tokens", painted(tokenizer, ids, mask))]
+    return [(f"{len(ids):,} tokens", ids, mask)]
 
 
-def painted(tokenizer: PreTrainedTokenizerBase, ids: np.ndarray, mask: np.ndarray) -> Styled:
-    """Decoded stretches of one colour; control tokens are decoded alone, so that they differ from the same text."""
+def shortened(tokenizer: PreTrainedTokenizerBase, ids: np.ndarray, mask: np.ndarray, marks: bool) -> Styled:
+    """A painted row; of a long one its start and its end."""
+    left = len(ids) - HEAD - TAIL
+    if left <= 0:
+        return painted(tokenizer, ids, mask, marks)
+    gap = Styled(f"\n... {left:,} more tokens ...\n", CONTROL)
+    head, tail = (painted(tokenizer, ids[part], mask[part], marks) for part in (slice(HEAD), slice(-TAIL, None)))
+    return Styled.assemble(head, gap, tail)
+
+
+def painted(tokenizer: PreTrainedTokenizerBase, ids: np.ndarray, mask: np.ndarray, marks: bool = False) -> Styled:
+    """Decoded stretches of one colour; control tokens are decoded alone, so that they differ from the same text.
+
+    marks: brackets around what counts, for where there is no colour.
+    """
     specials = set(tokenizer.all_special_ids)
     line, start = Styled(), 0
     for stop in range(1, len(ids) + 1):
@@ -89,7 +134,9 @@ def painted(tokenizer: PreTrainedTokenizerBase, ids: np.ndarray, mask: np.ndarra
         style = COUNTS if mask[start] else CONTEXT
         if stretch[0] in specials:
             style = f"{CONTROL} underline" if mask[start] else CONTROL
-        line.append(visible(str(tokenizer.decode(stretch))), style)
+        opens = OPENS if marks and mask[start] and (start == 0 or not mask[start - 1]) else ""
+        closes = CLOSES if marks and mask[start] and (stop == len(ids) or not mask[stop]) else ""
+        line.append(f"{opens}{visible(str(tokenizer.decode(stretch)))}{closes}", style)
         start = stop
     return line
 

@@ -22,9 +22,10 @@ class Message:
 
 @dataclass(frozen=True)
 class Text:
-    """A document to pretrain on."""
+    """A document to pretrain on, or a part of one: `more` says that the next record goes on with it."""
 
     text: str
+    more: bool = False
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from llmtrain.data import files, formats
+from llmtrain.data import files, formats, parts
 from llmtrain.data.formats import Record
-from llmtrain.data.records import Kind
+from llmtrain.data.records import Kind, Text
 from llmtrain.data.validate import BadRow, shown
 from llmtrain.errors import DataError
 
@@ -20,7 +20,7 @@ SHOWN = 5  # skipped rows that are logged one by one
 
 @dataclass(frozen=True)
 class Source:
-    """Records that passed every check. `records` can be iterated again and again (Kind.text reads its files anew)."""
+    """Records that passed every check, a long text as several. Iterate freely: Kind.text reads its files anew."""
 
     records: Collection[Record]
     digest: str  # sha256 over the records: the same rows give the same digest, whatever file they stand in
@@ -35,7 +35,7 @@ class Source:
 def gather(records: Iterable[Record], description: str) -> Source:
     """A source from records made in memory."""
     kept = tuple(records)
-    return Source(kept, _digest(kept), description)
+    return Source(kept, _digest(kept)[0], description)
 
 
 def read(
@@ -49,7 +49,7 @@ def read(
 ) -> Source:
     """Read, check and count every row.
 
-    paths: files (.txt .jsonl .json .csv .parquet; all but parquet also as .gz), folders, hub:org/name[@revision].
+    paths: files (.txt .jsonl .json .csv .parquet; all but parquet also as .gz), folders, hub:org/name.
     split: which split of a hub data set. text_column: the column that holds the text, for Kind.text only.
     on_bad_row: "fail" stops at the first bad row with its place, "skip" leaves it out and counts it. A file that
     cannot be read to its end is always an error. limit: at most so many records.
@@ -64,14 +64,11 @@ def read(
     faults: Counter[str] = Counter()
     records: Collection[Record]
     if kind is Kind.text:
-        hasher, count = hashlib.sha256(), 0
-        for item in request.records(faults):
-            _feed(hasher, item)
-            count += 1
-        digest, records = hasher.hexdigest(), _Reread(request, count)
+        digest, count = _digest(request.records(faults))
+        records = _Reread(request, digest, count)
     else:
         records = tuple(request.records(faults))
-        digest = _digest(records)
+        digest, _ = _digest(records)
     if not records:
         raise DataError(f"{', '.join(paths)}: no usable row for a stage that reads {kind.value}; {_tally(faults)}")
     if faults:
@@ -96,12 +93,12 @@ class _Request:
                 if self.limit is not None and count >= self.limit:
                     return
                 yield item
-                count += 1
+                count += not _goes_on(item)
 
     def _files(self) -> Iterator[files.Rows]:
         for path in self.paths:
             if path.startswith(HUB):
-                yield _hub_rows(path, self.split)
+                yield _hub_rows(path, self.split, self.limit)
             else:
                 yield from (files.rows(file) for file in files.expand(path))
 
@@ -121,7 +118,7 @@ class _Request:
                     raise self._refusal(place, unknown, error) from None
                 _note(place, error, faults)
             else:
-                yield item
+                yield from parts.split(item) if isinstance(item, Text) else [item]
         if form is None and unknown:
             raise self._refusal(unknown[0], unknown, BadRow("unrecognised columns"))
 
@@ -141,8 +138,8 @@ class _Request:
 class _Reread(Collection[Record]):
     """Records that are read from their files at every pass; the first pass has counted and checked them."""
 
-    def __init__(self, request: _Request, count: int):
-        self.request, self.count = request, count
+    def __init__(self, request: _Request, digest: str, count: int):
+        self.request, self.digest, self.count = request, digest, count
 
     def __len__(self) -> int:
         return self.count
@@ -151,13 +148,12 @@ class _Reread(Collection[Record]):
         return any(item == other for other in self)
 
     def __iter__(self) -> Iterator[Record]:
-        seen = 0
+        hasher = hashlib.sha256()
         for item in self.request.records(None):
-            seen += 1
+            _feed(hasher, item)
             yield item
-        if seen != self.count:
-            paths = ", ".join(self.request.paths)
-            raise DataError(f"{paths}: changed while it was read: first {self.count}, now {seen} records; run again")
+        if hasher.hexdigest() != self.digest:
+            raise DataError(f"{', '.join(self.request.paths)}: changed while it was read; run again")
 
 
 def _note(place: str, error: BadRow, faults: Counter[str] | None) -> None:
@@ -176,34 +172,50 @@ def _mapping(row: object) -> Mapping:
     return row
 
 
-def _hub_rows(path: str, split: str) -> files.Rows:
-    """Rows of hub:org/name[@revision]. Data sets with loading scripts do not exist in datasets >= 4."""
+def _hub_rows(path: str, split: str, limit: int | None) -> files.Rows:
+    """Rows of hub:org/name[:configuration][@revision]. Data sets with loading scripts do not exist in datasets >= 4.
+
+    Where few rows are asked for they are streamed; a whole set is downloaded once, for all passes and for resume.
+    """
     import datasets  # seconds to import, and only hub data needs it
 
     name, _, revision = path.removeprefix(HUB).partition("@")
+    name, _, configuration = name.partition(":")
+    few = limit is not None
     try:
-        table = datasets.load_dataset(name, split=split, revision=revision or None)
+        table = datasets.load_dataset(
+            name, configuration or None, split=split, revision=revision or None, streaming=few
+        )
         for number, row in enumerate(table):
             yield f"{path}:{split}[{number}]", row
     except BadRow:
         raise
     except (OSError, ValueError, RuntimeError, EOFError) as error:
         raise DataError(
-            f"{path}: split '{split}' cannot be read from the hub ({str(error)[:300]}). "
-            "Check the name, data.split and the network, or give a local file"
+            f"{path}: split '{split}' cannot be read from the hub ({' '.join(str(error).split())[:300]}). "
+            "Check the name, data.split and the network; of several configurations name one: hub:org/name:CONFIGURATION"
         ) from error
 
 
+def _goes_on(item: Record) -> bool:
+    return isinstance(item, Text) and item.more
+
+
 def _feed(hasher: "hashlib._Hash", item: Record) -> None:
+    if isinstance(item, Text):  # however it is cut into parts; no text holds a NUL
+        hasher.update(item.text.encode() + (b"" if item.more else b"\0"))
+        return
     line = repr(item).encode()
     hasher.update(len(line).to_bytes(8, "big") + line)
 
 
-def _digest(records: Iterable[Record]) -> str:
-    hasher = hashlib.sha256()
+def _digest(records: Iterable[Record]) -> tuple[str, int]:
+    """(sha256 over the records, their number)."""
+    hasher, count = hashlib.sha256(), 0
     for item in records:
         _feed(hasher, item)
-    return hasher.hexdigest()
+        count += not _goes_on(item)
+    return hasher.hexdigest(), count
 
 
 def _tally(faults: Mapping[str, int]) -> str:

@@ -99,9 +99,13 @@ def responses(texts: tuple[str, ...], ranks: tuple[float, ...]) -> None:
 
 def number(value: object, name: str) -> float:
     """A finite number; true and false are none."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+    try:
+        found = float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else math.nan
+    except OverflowError:  # an integer beyond every float
+        found = math.inf
+    if not math.isfinite(found):
         raise BadRow(f"'{name}' holds something that is not a finite number", shown(value, 40))
-    return float(value)
+    return found
 
 
 def shown(value: object, width: int) -> str:

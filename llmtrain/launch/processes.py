@@ -10,7 +10,7 @@ from typing import Any
 
 from llmtrain.config.check import build
 from llmtrain.errors import Interrupted, LlmtrainError, TrainingError
-from llmtrain.run.directory import read_config, read_result
+from llmtrain.run.directory import check_unchanged, read_config, read_result
 
 log = logging.getLogger("llmtrain")
 
@@ -20,6 +20,7 @@ def execute(path: Path) -> dict[str, Any]:
 
     With launch.nproc_per_node > 1 the processes are started here, read the same config.yaml and meet over loopback.
     """
+    check_unchanged(path)
     config = build(read_config(path))
     count = config.launch.nproc_per_node
     if count > 1 and "WORLD_SIZE" not in os.environ:

@@ -3,14 +3,12 @@
 Letters: N tokens of a packed row, M targets, V vocabulary, d width.
 """
 
-import json
 import math
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import (
     AutoConfig,
@@ -28,6 +26,7 @@ from llmtrain.data.pack import Packed, Targets, pack
 from llmtrain.errors import ConfigError, InitError
 from llmtrain.models.attention import PACKED, blocks, decoding
 from llmtrain.objectives.logprobs import token_logprobs
+from llmtrain.text import foreign
 
 transformers_logging.disable_progress_bar()  # a checkpoint of a small model is no event
 
@@ -60,8 +59,7 @@ def build(
     """
     if width % heads or (architecture == "llama" and width // heads % 2):
         raise ConfigError(
-            f"model.width={width} does not fit model.heads={heads}: the width of a head must be whole, and even with "
-            "rotary positions (llama)"
+            f"model.width={width} does not fit model.heads={heads}: a head's width must be whole, and in llama even"
         )
     ids: dict[str, Any] = {"bos_token_id": None, "eos_token_id": eos_id, "pad_token_id": pad_id}
     if architecture == "llama":
@@ -92,7 +90,9 @@ def build(
             **ids,
         )
     with torch.random.fork_rng(devices=[]):  # transformers draws weights that initialise() replaces
-        model = AutoModelForCausalLM.from_config(config, attn_implementation=PACKED, dtype=torch.float32)
+        model = AutoModelForCausalLM.from_config(
+            config, attn_implementation=PACKED, dtype=torch.float32, trust_remote_code=False
+        )
     initialise(model, layers, embedding_std, init_std, seed)
     return prepare(model, torch.device("cpu"), torch.float32)
 
@@ -114,15 +114,31 @@ def initialise(model: PreTrainedModel, layers: int, embedding_std: float, init_s
         parameter.normal_(0.0, std, generator=generator)
 
 
+@torch.no_grad()
+def grow(model: PreTrainedModel, tokens: int, seed: int) -> None:
+    """Give a model that knows fewer than `tokens` ids rows for the others, drawn around the mean of those it has."""
+    known = model.config.get_text_config().vocab_size
+    if tokens <= known:
+        return
+    with torch.random.fork_rng(devices=[]):  # transformers draws rows that are replaced here
+        model.resize_token_embeddings(tokens, mean_resizing=False)
+    generator = torch.Generator().manual_seed(seed)
+    for module in (model.get_input_embeddings(), model.get_output_embeddings()):
+        weight = module.get_parameter("weight")
+        rows = weight[:known]
+        drawn = torch.randn(tokens - known, rows.shape[1], generator=generator).to(rows.device)
+        weight[known:] = rows.mean(0) + rows.std(0) * drawn
+
+
 def read_config(path: Path) -> PretrainedConfig:
     """config.json of a local directory, without code from it. Raises InitError."""
+    foreign.check(path)
     try:
-        raw = json.loads((path / "config.json").read_text(encoding="utf-8"))
-        if "auto_map" in raw:
-            raise InitError(f"{path}: its config.json wants to run its own code (auto_map); this program never does")
-        return AutoConfig.from_pretrained(path, local_files_only=True)
-    except (OSError, ValueError) as error:
-        raise InitError(f"{path}: not a model directory that transformers can read ({error})") from None
+        config = AutoConfig.from_pretrained(path, local_files_only=True, trust_remote_code=False)
+    except Exception as error:  # transformers lets through whatever a malformed file leads to
+        reason = " ".join(str(error).split())[:200]
+        raise InitError(f"{path}: not a model directory that transformers can read ({reason})") from None
+    return config
 
 
 def without_dropout(config: PretrainedConfig, dropout: float) -> PretrainedConfig:
@@ -151,7 +167,7 @@ def load(
     """
     config = without_dropout(read_config(path), dropout)
     model = prepare(read_weights(AutoModelForCausalLM, path, config), device, dtype)
-    self_test(model)
+    self_test(model, path)
     if not dropout:
         dropout_test(model)
     return model
@@ -170,17 +186,22 @@ def read_weights(auto: Any, path: Path, config: PretrainedConfig) -> PreTrainedM
             attn_implementation=PACKED,
             use_safetensors=True,
             local_files_only=True,
+            trust_remote_code=False,
             output_loading_info=True,
         )
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+    except Exception as error:  # transformers lets through whatever a malformed file leads to
+        reason = " ".join(str(error).split())[:200]
         raise InitError(
-            f"{path}: cannot be loaded with {auto.__name__} from its .safetensors files ({error})"
+            f"{path}: cannot be loaded with {auto.__name__} from its .safetensors files ({reason})"
         ) from None
     if found["missing_keys"]:
         raise InitError(
             f"{path}: its files lack {', '.join(sorted(found['missing_keys'])[:3])}, which {type(model).__name__} "
             f"needs; it holds another kind of model ({', '.join(config.architectures or ['unknown'])})"
         )
+    for name, tensor in model.state_dict().items():
+        if not bool(torch.isfinite(tensor).all()):
+            raise InitError(f"{path}: {name} holds a number that is not finite; give another checkpoint of this model")
     return model
 
 
@@ -192,8 +213,8 @@ def prepare(model: PreTrainedModel, device: torch.device, dtype: torch.dtype) ->
 
 
 @torch.no_grad()
-def self_test(model: PreTrainedModel) -> None:
-    """Raises InitError for an architecture that does not compute here what it computes in plain transformers.
+def self_test(model: PreTrainedModel, path: Path) -> None:
+    """Raises InitError for a model at `path` that does not compute here what it computes in plain transformers.
 
     Two packed sequences must give the logits that each has alone through the model's own forward (correctness A6).
     """
@@ -206,12 +227,14 @@ def self_test(model: PreTrainedModel) -> None:
             alone = [model(ids[None], attention_mask=seen, use_cache=False).logits[0] for ids in sequences]
         packed = logits_at(model, hidden(model, row), torch.arange(len(row.ids), device=model.device))
     except (TypeError, ValueError) as error:
-        raise InitError(f"{type(model).__name__} does not run with packed sequences ({error})") from None
+        raise InitError(f"{path}: {type(model).__name__} does not run with packed sequences ({error})") from None
     plain = torch.cat(alone).float()
     tolerance = SELF_TEST_TOLERANCE if model.llmtrain_dtype == torch.float32 else HALF_TOLERANCE
+    if not bool(torch.isfinite(plain).all()):
+        raise InitError(f"{path}: {type(model).__name__} computes numbers that are not finite; give another checkpoint")
     if float((plain - packed).abs().max()) > tolerance * max(float(plain.abs().max()), 1.0):
         raise InitError(
-            f"{type(model).__name__} computes other numbers for packed sequences than for the same alone; this "
+            f"{path}: {type(model).__name__} computes other numbers for packed sequences than for the same alone; this "
             "architecture is not supported"
         )
 

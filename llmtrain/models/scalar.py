@@ -11,12 +11,13 @@ import torch
 from torch import Tensor, nn
 from transformers import (
     AutoModelForSequenceClassification,
+    PretrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
 
 from llmtrain.data.pack import Packed
-from llmtrain.errors import InitError
+from llmtrain.errors import CheckpointError, InitError
 from llmtrain.models import causal
 from llmtrain.models.attention import PACKED
 
@@ -55,7 +56,9 @@ def from_causal(model: PreTrainedModel, *, seed: int) -> ScalarModel:
     labels = {"id2label": {0: "score"}, "label2id": {"score": 0}}  # transformers counts its labels here
     config = model.config.__class__.from_dict(model.config.to_dict() | labels)
     with torch.random.fork_rng(devices=[]):
-        scorer = AutoModelForSequenceClassification.from_config(config, attn_implementation=PACKED, dtype=torch.float32)
+        scorer = AutoModelForSequenceClassification.from_config(
+            config, attn_implementation=PACKED, dtype=torch.float32, trust_remote_code=False
+        )
     scorer.base_model.load_state_dict(model.base_model.state_dict())
     width = scorer.score.in_features
     with torch.no_grad():
@@ -73,15 +76,23 @@ def load(path: Path, *, device: torch.device, dtype: torch.dtype = torch.float32
             f"{path}: not a reward model (architectures {config.architectures}); give a run of `llmtrain reward`"
         )
     model = causal.read_weights(AutoModelForSequenceClassification, path, config)
-    return ScalarModel(causal.prepare(model, device, dtype), _bias(config)).to(device)
+    return ScalarModel(causal.prepare(model, device, dtype), _bias(config, path)).to(device)
 
 
-def _bias(config) -> float:
-    return float(config.to_dict().get(BIAS, 0.0))
+def _bias(config: PretrainedConfig, path: Path) -> float:
+    bias = config.to_dict().get(BIAS, 0.0)
+    if not isinstance(bias, int | float) or not math.isfinite(bias):
+        raise InitError(f"{path}: {BIAS} in its config.json is {bias!r}, no finite number; train the judge again")
+    return float(bias)
 
 
 def save(model: ScalarModel, tokenizer: PreTrainedTokenizerBase, path: Path) -> None:
-    """A plain Hugging Face directory: its logits plus `llmtrain_score_bias` of config.json are our scores."""
+    """A plain Hugging Face directory: its logits plus `llmtrain_score_bias` of config.json are our scores.
+
+    Raises CheckpointError for a bias that is not finite: JSON would hold it and every score be lost.
+    """
+    if not bool(torch.isfinite(model.bias)):
+        raise CheckpointError(f"the bias of the reward model is {float(model.bias)}, so it is not saved in {path}")
     setattr(model.model.config, BIAS, float(model.bias))
     model.model.save_pretrained(path)
     tokenizer.save_pretrained(path)

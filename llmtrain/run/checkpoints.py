@@ -21,15 +21,16 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from llmtrain.errors import CheckpointError
+from llmtrain.errors import CheckpointError, RunError
 from llmtrain.run import durable, manifest
 from llmtrain.run.manifest import TRAINER_STATE, TRAINER_TENSORS, Manifest, verify
 
 log = logging.getLogger("llmtrain")
 
 LATEST, BEST = "latest", "best"
+REPLACED = re.compile(rf"\.tmp-replace-({manifest.STEP.pattern})-[0-9a-f]{{8}}")
 LEFTOVER = re.compile(
-    rf"\.tmp-(save|delete)-{manifest.STEP.pattern}-[0-9a-f]{{8}}|\.tmp-write-({LATEST}|{BEST})-[0-9a-f]{{8}}"
+    rf"\.tmp-(save|delete|replace)-{manifest.STEP.pattern}-[0-9a-f]{{8}}|\.tmp-write-({LATEST}|{BEST})-[0-9a-f]{{8}}"
 )
 
 
@@ -95,7 +96,7 @@ class Checkpoints:
         """Commit a checkpoint and prune old ones; a step that is there, verifies and has this metric is left as it is.
 
         Raises CheckpointError for a full disk, a number that is not finite, state that is not JSON; then the older
-        checkpoints are as they were and nothing of this one remains.
+        checkpoints are as they were and nothing of this one remains. RunError when the run's folder is gone.
         """
         final = manifest.step_path(self.folder, step)
         metric = metric if metric is not None and math.isfinite(metric) else None
@@ -104,7 +105,7 @@ class Checkpoints:
             if final.exists() and not verify(final) and manifest.read(final).metric == metric:
                 durable.sync(self.folder)
             else:
-                self.folder.mkdir(parents=True, exist_ok=True)
+                self.folder.mkdir(exist_ok=True)
                 partial.mkdir()
                 _write(partial, step, write_model, tensors, state, metric)
                 self._commit(partial, final)
@@ -113,6 +114,8 @@ class Checkpoints:
         except Exception as error:
             if not _is_io(error):
                 raise
+            if not self.folder.parent.is_dir():
+                raise RunError(f"{self.folder.parent}: the run's folder is gone; start a new run") from error
             raise CheckpointError(
                 f"step {step} could not be saved in {self.folder} ({error}); older ones are intact, free space there"
             ) from error
@@ -122,10 +125,9 @@ class Checkpoints:
         return final
 
     def _commit(self, partial: Path, final: Path) -> None:
+        old = durable.aside(final, "replace")
         if final.exists() and not final.is_symlink() and not verify(final):  # saved before it was evaluated
-            old = durable.aside(final, "delete")
-            final.rename(old)
-            shutil.rmtree(old, ignore_errors=True)
+            final.rename(old)  # and back by _sweep(), if the program ends before the new one is in place
         elif final.is_symlink() or final.exists():  # it does not verify; kept for a person to look at
             kept = final.with_name(f"refused-{final.name}-{secrets.token_hex(4)}")
             log.warning("%s does not verify; moved to %s", final, kept)
@@ -138,7 +140,10 @@ class Checkpoints:
                 raise CheckpointError(f"a checkpoint just written does not verify: {'; '.join(faults)}; check the disk")
         except (OSError, CheckpointError):
             final.rename(partial)  # not committed: what no fsync answers for must not be found at resume
+            if old.exists():
+                old.rename(final)
             raise
+        shutil.rmtree(old, ignore_errors=True)
         digest = manifest.file_digest(final / manifest.NAME)
         log.info("checkpoint committed step=%d sha=%s", manifest.read(final).step, digest[:16])
 
@@ -187,12 +192,15 @@ class Checkpoints:
         )
 
     def _sweep(self) -> None:
-        """Remove what a crash left: folders and links of our own temporary names."""
+        """Remove what a crash left: folders and links of our own temporary names; take back what was to be replaced."""
         for path in list(self.folder.iterdir()) if self.folder.is_dir() else []:
             if not LEFTOVER.fullmatch(path.name):
                 continue
+            replaced = REPLACED.fullmatch(path.name)
             if path.is_symlink():
                 path.unlink(missing_ok=True)
+            elif replaced and not (self.folder / replaced[1]).exists():
+                path.rename(self.folder / replaced[1])
             elif path.is_dir():
                 shutil.rmtree(path, ignore_errors=True)
 

@@ -27,6 +27,13 @@ log = logging.getLogger("llmtrain")
 CONFIG, LINEAGE, RESULT, LATEST = "config.yaml", "lineage.json", "result.json", "latest"
 DONE = ("finished", "stopped")
 ID = re.compile(r"\d{8}-\d{6}-[0-9a-f]{6}")
+PATHS = ("path", "init", "reference", "root")  # keys of the configuration that name files
+# What may change between two lives of a run: its limits and what surrounds it, and nothing that made a finished step.
+# The content of data.path is held to its digest (lineage.py). A pipeline has the keys under its stages' names.
+FREE = re.compile(
+    r"([a-z]+\.)?(max_steps|epochs|max_time|log\..+|loop\.(keep_last|keep_best|eval_every|save_every)|stop\..+"
+    r"|launch\..+|data\.(path|cache)|run\.root)"
+)
 SLUG_LENGTH = 80  # characters; a file name has at most 255 bytes
 
 
@@ -55,7 +62,9 @@ def create(path: Path, config: dict[str, Any], argv: list[str]) -> None:
     kept = redact_all(config)
     if kept != config:
         log.warning("%s: the configuration held what looks like a secret; it was not saved", path)
+    kept = absolute(kept)
     began = {"argv": redact_all(argv), "created": round(time.time()), **describe(), "parents": {}, "data": {}}
+    began["config"] = kept
     try:
         path.mkdir(parents=True, exist_ok=True)
         _own(path / CONFIG, yaml.safe_dump(kept, sort_keys=False, allow_unicode=True))
@@ -67,15 +76,50 @@ def create(path: Path, config: dict[str, Any], argv: list[str]) -> None:
 
 
 def _own(file: Path, text: str) -> None:
-    """Write a file that must not be there yet. Raises FileExistsError, OSError (then it is not there either)."""
-    with file.open("x", encoding="utf-8") as opened:
-        try:
-            opened.write(text)
-            opened.flush()
-            os.fsync(opened.fileno())
-        except OSError:
-            file.unlink()
-            raise
+    """Write a file that must not be there yet, whole or not at all. Raises FileExistsError, OSError."""
+    partial = durable.aside(file)
+    try:
+        durable.write_text(partial, text)
+        os.link(partial, file)  # a rename would replace the file of another process
+    finally:
+        partial.unlink(missing_ok=True)
+    durable.sync(file.parent)
+
+
+def absolute(config: Any, key: str = "") -> Any:
+    """The configuration with relative paths that lead somewhere made absolute: `resume` may begin in another folder."""
+    if isinstance(config, dict):
+        return {name: absolute(value, name) for name, value in config.items()}
+    if isinstance(config, list):
+        return [absolute(item, key) for item in config]
+    if key not in PATHS or not isinstance(config, str) or config in ("", LATEST) or config.startswith("~"):
+        return config
+    return str(Path(config).absolute()) if key == "root" or durable.exists(Path(config)) else config
+
+
+def check_unchanged(path: Path) -> None:
+    """Raises RunError when config.yaml says another thing than when the run began, but for keys that are FREE."""
+    try:
+        before = json.loads((path / LINEAGE).read_text(encoding="utf-8"))["config"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):  # a copy, or a run of an earlier version
+        return
+    old, new = dict(_leaves(before)), dict(_leaves(read_config(path)))
+    changed = [key for key in sorted(old.keys() | new.keys()) if old.get(key) != new.get(key)]
+    bound = [key for key in changed if not FREE.fullmatch(key)]
+    if bound:
+        values = ", ".join(f"{key} (was {old.get(key, 'not there')!r})" for key in bound)
+        raise RunError(
+            f"{path / CONFIG}: changed since the run began: {values}. Put the old values back, or start a new run with "
+            f"llmtrain {new.get('command')} conf={path / CONFIG}"
+        )
+
+
+def _leaves(value: Any, at: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(value, dict):
+        for key, item in value.items():
+            yield from _leaves(item, f"{at}.{key}" if at else str(key))
+    else:
+        yield at, value
 
 
 def read_config(path: Path) -> dict[str, Any]:
@@ -98,7 +142,8 @@ def write_result(path: Path, status: str, reason: str, step: int, metrics: dict[
     try:
         durable.write_text(path / RESULT, text)
     except OSError as error:
-        raise RunError(f"{path / RESULT}: cannot be written ({error.strerror}); free space, then resume") from error
+        remedy = "free space, then resume" if path.is_dir() else "the run's folder is gone, start a new run"
+        raise RunError(f"{path / RESULT}: cannot be written ({error.strerror}); {remedy}") from error
 
 
 def read_result(path: Path) -> dict[str, Any] | None:

@@ -14,6 +14,14 @@ def sync(path: Path) -> None:
         os.close(handle)
 
 
+def exists(path: Path) -> bool:
+    """Whether `path` is there; a name that no file can have (too long, with a NUL) is not."""
+    try:
+        return path.exists()
+    except (OSError, ValueError):
+        return False
+
+
 def aside(path: Path, purpose: str = "write") -> Path:
     """A name beside `path` that no other process uses."""
     return path.with_name(f".tmp-{purpose}-{path.name}-{secrets.token_hex(4)}")

@@ -17,6 +17,8 @@ from llmtrain.run.provenance import describe, redact, redact_all
 log = logging.getLogger("llmtrain")
 
 HUB = re.compile(r"(?:hub:)?([A-Za-z0-9][\w.-]*/[\w.-]+)(?:@([\w.-]+))?")
+NAME = re.compile(r"[A-Za-z][\w.-]*")  # how hub ids were written before they had an owner: gpt2
+LONGEST = 200  # characters of a hub id, and of an init= in a message
 READ = ("*.safetensors", "*.json", "*.txt", "*.jinja", "*.model")  # data formats alone: no pickle, no code
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 
@@ -38,12 +40,12 @@ def resolve_model(init: str, *, root: str | Path, name: str, stages: tuple[str, 
     """The model that `init` names: a run (its best checkpoint, else its newest), a checkpoint, a Hugging Face
     directory, a hub id `org/name[@revision]`, or `latest`: the newest finished run of one of `stages` with this name.
 
-    Raises InitError saying what to do, CheckpointError when a run has checkpoints and none verifies.
+    Raises InitError saying what to do.
     """
     if init == "latest":
         return _of_run(_latest(root, name, stages), stages)
     path = Path(init).expanduser()
-    if not path.exists():
+    if not durable.exists(path):
         return _of_hub(init)
     path = path.resolve()
     if path.is_file():
@@ -109,7 +111,10 @@ def recorded(run: Path, role: str) -> Origin | None:
         return None
     path = (run / entry["path"]).resolve()
     if not path.is_dir():
-        raise InitError(f"{run} started from {path}, which is gone; put it back to go on with this run")
+        raise InitError(
+            f"{run} started from {path}, which is gone; put it back to go on with this run. (A run that is "
+            "resumed prunes checkpoints that others started from: raise its loop.keep_last first, or start this anew.)"
+        )
     found = _of_checkpoint(path, None) if (path / manifest.NAME).is_file() else _of_folder(path)
     if found.digest != entry["digest"]:
         raise InitError(f"{run} started from {path}, whose files have changed since; put the old ones back")
@@ -149,7 +154,10 @@ def _of_run(run: Path, stages: tuple[str, ...]) -> Origin:
         if not faults:
             return _of_checkpoint(path, None)
         log.warning("best checkpoint refused, taking the newest: %s", "; ".join(faults))
-    newest = manifest.newest_verified(run / "checkpoints")
+    try:
+        newest = manifest.newest_verified(run / "checkpoints")
+    except CheckpointError as error:
+        raise InitError(str(error)) from None
     if newest is None:
         raise InitError(f"{run} holds no checkpoint; let it reach one (llmtrain resume {run}), or give another run")
     return _of_checkpoint(newest, None)
@@ -158,7 +166,7 @@ def _of_run(run: Path, stages: tuple[str, ...]) -> Origin:
 def _of_checkpoint(path: Path, stages: tuple[str, ...] | None) -> Origin:
     faults = manifest.verify(path)
     if faults:
-        raise CheckpointError(f"{'; '.join(faults)}; give another checkpoint, or the run to take its newest good one")
+        raise InitError(f"{'; '.join(faults)}; give another checkpoint, or the run to take its newest good one")
     run = path.parent.parent if (path.parent.parent / CONFIG).is_file() else None
     if run and stages is not None:
         _check_kind(run, stages)
@@ -186,8 +194,11 @@ def _of_folder(path: Path) -> Origin:
 def _of_hub(init: str) -> Origin:
     """Download (or take from the cache) a model of the hub, data formats alone."""
     match = HUB.fullmatch(init)
-    if not match or Path(init).parent.exists() or init.split("/")[0] in ("runs", "checkpoints"):
-        raise InitError(f"init={init}: no such run, checkpoint or model directory; list runs with llmtrain runs")
+    if not match or len(init) > LONGEST or Path(init).parent.exists() or init.split("/")[0] in ("runs", "checkpoints"):
+        hint = ", and a model of the hub is org/name, such as openai-community/gpt2" if NAME.fullmatch(init) else ""
+        raise InitError(
+            f"init={init[:LONGEST]}: no such run, checkpoint or model directory; list runs with llmtrain runs{hint}"
+        )
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 

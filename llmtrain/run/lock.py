@@ -46,6 +46,13 @@ def hold(path: Path) -> Iterator[None]:
         os.close(handle)
 
 
+def refuse_second(path: Path) -> None:
+    """Raises LockedError naming the owner when another process owns `path`: a look before anything slow is loaded."""
+    if is_held(path):
+        with hold(path):
+            return
+
+
 def is_held(path: Path) -> bool:
     """Whether a living process owns the run directory `path`."""
     try:

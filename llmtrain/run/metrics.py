@@ -26,8 +26,10 @@ class Metrics:
 
     def __init__(self, path: Path, resume_step: int | None, trackers: tuple[str, ...] = ()):
         self.path = path
+        self.latest: dict[str, float] = {}  # the newest value of each name
         try:
-            _keep(path, resume_step or 0)
+            for row in _keep(path, resume_step or 0):
+                self._note(row)
             self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
         except OSError as error:
             raise RunError(f"{path}: cannot be written ({error.strerror})") from error
@@ -36,6 +38,7 @@ class Metrics:
     def log(self, step: int, values: dict[str, float]) -> None:
         """Append one line; numbers that are not finite become null. A full disk costs the line, not the run."""
         row = finite({"step": step, **{name: float(value) for name, value in values.items()}})
+        self._note(row)
         line = (json.dumps(row, allow_nan=False) + "\n").encode()
         end = os.fstat(self._file).st_size
         try:
@@ -46,6 +49,9 @@ class Metrics:
             log.warning("%s: step %d could not be logged (%s)", self.path, step, error)
         for tracker in list(self._trackers):
             self._track(tracker, step, {name: value for name, value in row.items() if value is not None})
+
+    def _note(self, row: dict[str, Any]) -> None:
+        self.latest |= {name: value for name, value in row.items() if name != "step" and not name.startswith("time/")}
 
     def sync(self) -> None:
         """Put the lines on the disk; called before a checkpoint that they lead up to is committed."""
@@ -59,8 +65,9 @@ class Metrics:
     def _track(self, tracker: Tracker, step: int, values: dict[str, Any]) -> None:
         try:
             tracker.log(step, {name: value for name, value in values.items() if name != "step"})
-        except Exception:  # a service out of reach must not end a training run
-            log.exception("%s failed and is off from here on; metrics.jsonl goes on", type(tracker).__name__)
+        except Exception as error:  # a service out of reach must not end a training run
+            name = type(tracker).__name__
+            log.warning("%s failed and is off from here on, metrics.jsonl goes on (%s)", name, error)
             self._trackers.remove(tracker)
 
 
@@ -81,11 +88,12 @@ def _parse(line: bytes) -> dict[str, Any] | None:
     return row if isinstance(row, dict) and isinstance(row.get("step"), int) else None
 
 
-def _keep(path: Path, step: int) -> None:
-    """Rewrite the file with the lines up to `step`, unless that is all there is."""
+def _keep(path: Path, step: int) -> list[dict[str, Any]]:
+    """Rewrite the file with the lines up to `step`, unless that is all there is; returns these rows."""
     if not path.exists():
-        return
+        return []
     rows = [row for row in read(path) if step > 0 and row["step"] <= step]
     text = "".join(json.dumps(row) + "\n" for row in rows)
     if text.encode() != path.read_bytes():
         durable.write_text(path, text)
+    return rows

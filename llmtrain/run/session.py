@@ -47,46 +47,61 @@ class Session:
         trackers: tuple[str, ...] = (),
     ):
         self.path, self.title, self.mesh = path, title, mesh
-        # the launcher forwards to its workers what they got from the terminal as well
-        self.stop = StopSignal(grace=2.0 if mesh.world > 1 else 0.0)
-        self.checkpoints = Checkpoints(path / "checkpoints", keep_last, keep_best, higher_is_better)
         self.resume_command = f"llmtrain resume {path}"
+        # the launcher forwards to its workers what they got from the terminal as well
+        self.stop = StopSignal(
+            grace=2.0 if mesh.world > 1 else 0.0,
+            early=f"nothing was computed yet; start again with: {self.resume_command}",
+        )
+        self.checkpoints = Checkpoints(path / "checkpoints", keep_last, keep_best, higher_is_better)
         self._trackers = trackers
         self._open = ExitStack()
+        self._worked = False  # whether this process has logged or saved anything
         self._began = time.monotonic()
 
     def __enter__(self) -> "Session":
-        if self.mesh.first:
-            self._open.enter_context(hold(self.path))
-        self._open.enter_context(self.stop)
-        self.checkpoint: Checkpoint | None = self.checkpoints.newest()
-        step = self.checkpoint.step if self.checkpoint else 0
-        if self.mesh.first:
-            self.metrics = Metrics(self.path / "metrics.jsonl", step, trackers=self._trackers)
-            self._open.callback(self.metrics.close)
+        with ExitStack() as opened:  # what is open is closed again when a later part of it fails
+            if self.mesh.first:
+                opened.enter_context(hold(self.path))
+            opened.enter_context(self.stop)
+            self.checkpoint: Checkpoint | None = self.checkpoints.newest()
+            step = self.checkpoint.step if self.checkpoint else 0
+            if step:
+                self.stop.early = f"stopped before step {step + 1}; go on with: {self.resume_command}"
+            if self.mesh.first:
+                self.metrics = Metrics(self.path / "metrics.jsonl", step, trackers=self._trackers)
+                opened.callback(self.metrics.close)
+            self._open = opened.pop_all()
         return self
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
         try:
-            if error is not None and self.mesh.first:
+            if error is not None and self.mesh.first and (self._worked or not directory.state_is_done(self.path)):
                 status = "interrupted" if isinstance(error, Interrupted | KeyboardInterrupt | StopAsked) else "failed"
                 step = max(self.checkpoints.steps(), default=0)
-                directory.write_result(self.path, status, str(error) or type(error).__name__, step, {})
+                reason = str(error) or type(error).__name__
+                directory.write_result(self.path, status, reason, step, self.metrics.latest)
         finally:
             self._open.close()
 
     def poll(self) -> None:
-        """Raise StopAsked when a signal came. Called between updates, in rollouts and in evaluations."""
+        """Raise StopAsked when a signal came. Called between updates, in rollouts and in evaluations.
+
+        Before the first call a stage reads and prepares: there a signal ends the program at once.
+        """
+        self.stop.early = None
         signal = self.mesh.any(self.stop.requested)
         if signal is not None:
             raise StopAsked(signal)
 
     def poll_alone(self) -> None:
         """poll() for places that processes reach at different times: only a lone process stops there."""
+        self.stop.early = None
         if self.mesh.world == 1:
             self.poll()
 
     def log(self, step: int, values: dict[str, float]) -> None:
+        self._worked, self.stop.early = True, None
         if self.mesh.first:
             self.metrics.log(step, values)
 
@@ -99,6 +114,7 @@ class Session:
         metric: float | None,
     ) -> None:
         """Commit a checkpoint; raises CheckpointError and leaves the older ones as they are."""
+        self._worked, self.stop.early = True, None
         if self.mesh.first:
             self.metrics.sync()
             self.checkpoints.save(step, write_model, tensors, state, metric)

@@ -18,10 +18,12 @@ class StopSignal:
 
     grace: seconds in which a repeated signal is taken for the same request. A launcher forwards what its workers got
     from the terminal as well, and that must not cost them the save. Outside the main thread it only listens to check().
+    early: while it is set there is nothing to save: a signal raises Interrupted with it, wherever the program is.
     """
 
-    def __init__(self, grace: float = 0.0):
+    def __init__(self, grace: float = 0.0, early: str | None = None):
         self.requested: int | None = None
+        self.early = early
         self._grace, self._at = grace, 0.0
         self._before: dict[signal.Signals, Any] = {}
 
@@ -48,6 +50,10 @@ class StopSignal:
             os._exit(
                 128 + number
             )  # no clean-up: the lock goes with the process, leftovers are removed at the next start
+        early = None
         for stop in _open:
             if stop.requested is None:
                 stop.requested, stop._at = number, now
+                early = stop.early if stop is _open[-1] else None
+        if early is not None:
+            raise Interrupted(number, early)

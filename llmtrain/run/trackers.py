@@ -21,14 +21,19 @@ class TensorBoard:
     def __init__(self, run: Path, resume_step: int):
         from torch.utils.tensorboard import SummaryWriter
 
-        self._writer: Any = SummaryWriter(str(run / "tensorboard"), purge_step=resume_step + 1 if resume_step else None)
+        self._folder = run / "tensorboard"
+        self._writer: Any = SummaryWriter(str(self._folder), purge_step=resume_step + 1 if resume_step else None)
 
     def log(self, step: int, values: dict[str, float]) -> None:
+        if not self._folder.is_dir():  # its thread would print a traceback of its own
+            raise FileNotFoundError(f"{self._folder} is gone")
         for name, value in values.items():
             self._writer.add_scalar(name, value, step)
+        self._writer.flush()
 
     def close(self) -> None:
-        self._writer.close()
+        if self._folder.is_dir():
+            self._writer.close()
 
 
 class WandB:

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 
 from llmtrain.config.schema import Preview
 from llmtrain.data import preview
@@ -29,16 +30,15 @@ def run(config: Preview, path: Path) -> dict:
     kind = KINDS[config.stage]
     source = inputs.records(config, config.data, kind)
     if config.init:
-        tokenizer = setup.tokenizer_at(
-            setup.origin_of(config, path, "init", config.init, ("pretrain",)).path, chat=kind is not Kind.text
-        )
+        origin = setup.origin_of(config, path, "init", config.init, ("pretrain",))
+        tokenizer = setup.tokenizer_at(origin.path, chat=kind is not Kind.text, adopts=config.stage == "sft")
     else:
         tokenizer = new_tokenizer(config.tokenizer, source)
     table = inputs.table(config.data, source, kind, tokenizer)
     rows = inputs.split(source, table, config.data, kind)
     console = Console()
-    console.print(f"[bold]{source.description}[/], as {config.stage} sees it: {rows.split.description}", markup=True)
-    preview.show(table, kind, tokenizer, console, rows=config.show)
+    console.print(f"[bold]{escape(source.description)}[/], as {config.stage} sees it: {rows.split.description}")
+    preview.show(table, kind, tokenizer, console, rows=config.show, skipped=source.skipped)
     metrics = {name: float(value) for name, value in source.counts.items()}
     directory.write_result(path, "finished", f"{len(table)} rows shown", 0, metrics)
     return {"status": "finished", "metrics": metrics}

@@ -17,6 +17,7 @@ from llmtrain.data.records import Chat, Kind, Prompt, Ranking, Text
 from llmtrain.data.sources import Source, gather, read
 from llmtrain.data.split import Split, train_eval
 from llmtrain.errors import DataError
+from llmtrain.run import durable
 from llmtrain.run.lineage import resolve_file
 from llmtrain.run.seeding import derive
 
@@ -75,7 +76,7 @@ def records(config: Common, data: Data, kind: Kind) -> Source:
 
 def _path(config: Common, path: str) -> str | Path:
     """`latest` and run directories stand for the rankings that a `sample` run left."""
-    if path == "latest" or (Path(path) / "config.yaml").is_file():
+    if path == "latest" or durable.exists(Path(path) / "config.yaml"):
         return resolve_file(path, root=config.run.root, name=config.run.name, stage="sample", file=RANKINGS)
     return path
 

@@ -22,7 +22,7 @@ from llmtrain.run import lineage
 from llmtrain.run.lineage import Origin
 from llmtrain.run.session import Session
 from llmtrain.text import tokenizers
-from llmtrain.text.template import check_template
+from llmtrain.text.template import adopt, check_template
 
 
 def mesh_of(config: Common) -> Mesh:
@@ -58,10 +58,15 @@ def origin_of(config: Common, path: Path, role: str, init: str, stages: tuple[st
     return before or lineage.resolve_model(init, root=config.run.root, name=config.run.name, stages=stages)
 
 
-def tokenizer_at(path: Path, *, chat: bool) -> PreTrainedTokenizerBase:
-    """The tokenizer beside a model, checked against it before any weight loads."""
+def tokenizer_at(path: Path, *, chat: bool, adopts: bool = False) -> PreTrainedTokenizerBase:
+    """The tokenizer beside a model, checked against it before any weight loads.
+
+    adopts: one without a chat template gets ours; the model may have to grow (causal.grow).
+    """
     tokenizer = tokenizers.load(str(path))
     causal.check_tokenizer(path, tokenizer)
+    if adopts and tokenizer.chat_template is None:
+        adopt(tokenizer)
     if chat:
         check_template(tokenizer)
     return tokenizer
@@ -72,8 +77,11 @@ def model_at(path: Path, mesh: Mesh, *, dropout: float = 0.0) -> PreTrainedModel
 
 
 def check_context(model: PreTrainedModel, tokens: int, what: str) -> None:
-    """Raises InitError when rows are longer than the positions that the model knows."""
+    """Raises InitError when rows are longer than the positions that the model knows, or than its attention sees."""
     known = model.config.max_position_embeddings
+    window = model.config.to_dict().get("sliding_window") or known
+    if tokens > window:
+        raise InitError(f"{what} needs {tokens} tokens, the model at init= has a window of {window}; lower {what}")
     if tokens > known:
         raise InitError(f"{what} needs {tokens} tokens, the model at init= knows {known} positions; lower {what}")
 

@@ -15,6 +15,7 @@ from llmtrain.loop.learner import Evaluation, Loss
 from llmtrain.models import causal
 from llmtrain.objectives import lm
 from llmtrain.run import lineage
+from llmtrain.run.seeding import derive
 from llmtrain.run.session import Session
 from llmtrain.stages import inputs, setup
 from llmtrain.stages.policy import Policy
@@ -94,9 +95,10 @@ def run(config: SFT, path: Path) -> dict:
     mesh = setup.mesh_of(config)
     with setup.session_of(config, path, mesh) as session:
         origin = setup.origin_of(config, path, "init", config.init, ("pretrain",))
-        tokenizer = setup.tokenizer_at(origin.path, chat=True)
+        tokenizer = setup.tokenizer_at(origin.path, chat=True, adopts=True)
         rows = inputs.opened(config, config.data, Kind.chat, tokenizer)
         model = setup.model_at(session.checkpoint.path if session.checkpoint else origin.path, mesh)
+        causal.grow(model, len(tokenizer), derive(config.seed, "role tokens"))
         setup.check_context(model, config.data.max_length, "data.max_length")
         lineage.write(path, {"init": origin}, {"data": rows.source.digest})
         learner = Instruction(config, model, tokenizer, rows, session)

@@ -8,11 +8,14 @@ makes the ids of a prompt a prefix of the ids of prompt and answer (correctness 
 """
 
 import re
-from collections.abc import Sequence
+import sys
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from functools import lru_cache
+from typing import Any, Protocol
 
-from jinja2 import TemplateError
+from jinja2 import Environment, TemplateError
 from transformers import PreTrainedTokenizerBase
 
 from llmtrain.errors import DataError
@@ -20,6 +23,10 @@ from llmtrain.errors import DataError
 # An em space on each side shows whether the template trims contents; no template writes one itself.
 SPACE = "\u2003"
 MARK = re.compile(f"({SPACE}?)\ue000(\\d+)\ue001({SPACE}?)")
+
+
+# What a template may use. Real ones take a millisecond, make some hundred characters and hold no number above 99.
+SECONDS, LENGTH, DIGITS = 5.0, 2**20, 6
 
 
 class Turn(Protocol):
@@ -73,15 +80,48 @@ def answer_pieces(tokenizer: PreTrainedTokenizerBase, text: str) -> list[Piece]:
 
 
 def _render(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Turn], prompt: bool) -> str:
-    marked = [{"role": m.role, "content": f"{SPACE}\ue000{number}\ue001{SPACE}"} for number, m in enumerate(messages)]
+    roles = tuple(message.role for message in messages)
+    return _rendered(tokenizer, str(tokenizer.chat_template), roles, prompt)
+
+
+@lru_cache(maxsize=4096)  # contents are marks, so all conversations of the same roles are one text
+def _rendered(tokenizer: PreTrainedTokenizerBase, template: str, roles: tuple[str, ...], prompt: bool) -> str:
+    marked = [{"role": role, "content": f"{SPACE}\ue000{number}\ue001{SPACE}"} for number, role in enumerate(roles)]
     try:
-        return str(tokenizer.apply_chat_template(marked, tokenize=False, add_generation_prompt=prompt))
-    except TemplateError as error:
-        raise DataError(f"the chat template refuses a conversation of {_roles(messages)}: {error}") from error
+        check_small(template)
+        found = bounded(lambda: tokenizer.apply_chat_template(marked, tokenize=False, add_generation_prompt=prompt))
+    except Exception as error:  # a template is foreign code in a sandbox: it may raise anything
+        raise DataError(f"the chat template refuses a conversation of {', '.join(roles[:9])}: {error}") from error
+    if len(found) > LENGTH:
+        raise DataError(f"the chat template makes more than {LENGTH} characters of {', '.join(roles[:9])}")
+    return str(found)
 
 
-def _roles(messages: Sequence[Turn]) -> str:
-    return ", ".join(message.role for message in messages)
+def check_small(template: str) -> None:
+    """Raises TemplateError for what blows up inside one operation, where nothing can stop it."""
+    for line, kind, value in Environment().lex(template):
+        if value == "**" or (kind == "integer" and len(value) > DIGITS):
+            raise TemplateError(f"line {line}: {value[:20]} has no place in a chat template")
+
+
+def bounded(work: Callable[[], Any]) -> Any:
+    """work(), a rendering; raises TemplateError after SECONDS.
+
+    A template compiles to Python, whose every line is watched: that stops loops in any thread, unlike an alarm.
+    """
+    deadline = time.monotonic() + SECONDS
+
+    def watch(*_: object) -> Any:
+        if time.monotonic() > deadline:
+            raise TemplateError(f"it takes more than {SECONDS:g} seconds")
+        return watch
+
+    before = sys.gettrace()
+    sys.settrace(watch)
+    try:
+        return work()
+    finally:
+        sys.settrace(before)
 
 
 def _cut(full: str, messages: Sequence[Turn], starts: list[int]) -> list[Piece]:
@@ -89,7 +129,7 @@ def _cut(full: str, messages: Sequence[Turn], starts: list[int]) -> list[Piece]:
     marks = list(MARK.finditer(full))
     if [int(mark[2]) for mark in marks] != list(range(len(messages))):
         raise DataError(
-            f"the chat template does not show each message of {_roles(messages)} once and in order; "
+            f"the chat template does not show each message of {', '.join(m.role for m in messages)} once and in order; "
             "use another template"
         )
     found: list[Piece] = []

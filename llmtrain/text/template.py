@@ -7,7 +7,7 @@ from transformers import PreTrainedTokenizerBase
 
 from llmtrain.errors import DataError, InitError
 from llmtrain.text.plain import encode
-from llmtrain.text.render import Piece, Said, Turn, answer_pieces, pieces
+from llmtrain.text.render import Piece, Said, Turn, answer_pieces, bounded, pieces
 
 log = logging.getLogger(__name__)
 
@@ -17,9 +17,19 @@ TEMPLATE = (
 )
 
 
+ROLES = ["<|system|>", "<|user|>", "<|assistant|>"]
+
+
 def install(tokenizer: PreTrainedTokenizerBase) -> None:
     """Our chat template: role token, content, <|end|>, for every message alike."""
     tokenizer.chat_template = TEMPLATE
+
+
+def adopt(tokenizer: PreTrainedTokenizerBase) -> None:
+    """Give a base without a chat template ours, closed by its own end token; adds the role tokens it lacks."""
+    tokenizer.add_special_tokens({"extra_special_tokens": ROLES}, replace_extra_special_tokens=False)
+    tokenizer.chat_template = TEMPLATE.replace("<|end|>", str(tokenizer.eos_token))
+    log.info("%s has no chat template; it gets llmtrain's, closed by %s", tokenizer.name_or_path, tokenizer.eos_token)
 
 
 def encode_pieces(
@@ -90,18 +100,21 @@ def check_template(tokenizer: PreTrainedTokenizerBase) -> None:
 
     A warning when the ids differ from those of apply_chat_template, which other programs use to talk to the model.
     """
+    place = tokenizer.name_or_path or "the tokenizer"
     if tokenizer.chat_template is None:
-        raise InitError("the tokenizer has no chat template; start from a model that has one, or set chat_template")
+        raise InitError(f"{place}: no chat template; run llmtrain sft from it first, or give a model that has one")
+    plain = [{"role": m.role, "content": m.content} for m in PROBE]
     try:
         ids, mask = encode_chat(tokenizer, PROBE)
         prompt, answer = encode_prompt(tokenizer, PROBE[:3]), encode_answer(tokenizer, PROBE[3].content)
-    except DataError as error:
-        raise InitError(str(error)) from error
+        elsewhere = bounded(lambda: tokenizer.apply_chat_template(plain, tokenize=True, return_dict=False))
+    except Exception as error:  # foreign code: with contents it may do otherwise than with marks
+        raise InitError(f"{place}: {error}") from error
     if ids[: len(prompt)] != prompt or ids[len(prompt) :][: len(answer)] != answer:
-        raise InitError("the chat template fails the prefix property: prompt and answer are not the conversation")
+        raise InitError(
+            f"{place}: the chat template fails the prefix property: prompt and answer are not the conversation"
+        )
     if not all(mask[len(prompt) :][: len(answer)]) or answer[-1] != tokenizer.eos_token_id:
-        raise InitError(f"the chat template does not close an answer with eos_token {tokenizer.eos_token!r}")
-    plain = [{"role": m.role, "content": m.content} for m in PROBE]
-    elsewhere = tokenizer.apply_chat_template(plain, tokenize=True, return_dict=False)
+        raise InitError(f"{place}: the chat template does not close an answer with eos_token {tokenizer.eos_token!r}")
     if elsewhere != ids:
         log.warning("apply_chat_template gives other ids than training: the tokenizer is not split at template texts")

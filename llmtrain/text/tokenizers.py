@@ -3,7 +3,8 @@
 import hashlib
 import json
 import re
-from collections.abc import Iterable
+import threading
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +14,12 @@ from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, train
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from llmtrain.errors import ConfigError, InitError
-from llmtrain.text import template
+from llmtrain.text import foreign, template
 
 PAD, END, SYSTEM, USER, ASSISTANT = "<|pad|>", "<|end|>", "<|system|>", "<|user|>", "<|assistant|>"
 SPECIALS = [PAD, END, SYSTEM, USER, ASSISTANT]  # ids 0..4
 UNKNOWN = "<|unknown|>"  # id 5 of a character tokenizer; plain.encode refuses a text that needs it
+LONGEST = 255  # characters of a file's name
 HUB_FILES = ["*.json", "*.jinja", "merges.txt", "vocab.txt", "*.model"]
 
 
@@ -37,8 +39,38 @@ def train_bpe(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenizerFast:
     trainer = trainers.BpeTrainer(
         vocab_size=vocab_size, special_tokens=SPECIALS, initial_alphabet=sorted(alphabet), show_progress=False
     )
-    backend.train_from_iterator(texts, trainer)
+    _beside(lambda fed: backend.train_from_iterator(fed, trainer), texts)
     return _wrap(backend, None)
+
+
+def _beside(work: Callable[[Iterator[str]], None], texts: Iterable[str]) -> None:
+    """work(texts) in a thread: Python hears no signal while the main thread is in Rust, and this takes minutes."""
+    stopped, ended = threading.Event(), threading.Event()
+    errors: list[BaseException] = []
+
+    def feed() -> Iterator[str]:
+        for text in texts:
+            if stopped.is_set():
+                raise RuntimeError("stopped")
+            yield text
+
+    def run() -> None:
+        try:
+            work(feed())
+        except BaseException as error:  # it is raised again where it is waited for
+            errors.append(error)
+        finally:
+            ended.set()
+
+    threading.Thread(target=run, daemon=True).start()
+    try:
+        ended.wait()
+    except BaseException:  # a signal; the thread ends at its next text, or with the program
+        stopped.set()
+        ended.wait(timeout=0.2)
+        raise
+    if errors:
+        raise errors[0]
 
 
 def train_char(texts: Iterable[str]) -> PreTrainedTokenizerFast:
@@ -69,16 +101,14 @@ def _wrap(backend: Tokenizer, unknown: str | None) -> PreTrainedTokenizerFast:
 def load(path_or_id: str) -> PreTrainedTokenizerBase:
     """A tokenizer from a local directory or the hub. InitError when it is not there, or has no end-of-text token."""
     folder = Path(path_or_id).expanduser()
-    if not folder.is_dir():
+    if len(folder.name) > LONGEST or not folder.is_dir():
         folder = _download(path_or_id)
-    config = folder / "tokenizer_config.json"
-    # transformers asks on the terminal whether to run such code; this program never does
-    if config.is_file() and "auto_map" in config.read_text(encoding="utf-8"):
-        raise InitError(f"{path_or_id}: the tokenizer needs code of its own, which is never run; convert it first")
+    foreign.check(folder)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    except (OSError, ValueError, KeyError, ImportError) as error:
-        raise InitError(f"{path_or_id}: no tokenizer can be loaded from it ({str(error)[:200]})") from error
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except Exception as error:  # transformers lets through whatever a malformed file leads to
+        reason = " ".join(str(error).split())[:200]
+        raise InitError(f"{path_or_id}: no tokenizer can be loaded from it ({reason})") from error
     if tokenizer.eos_token_id is None:
         raise InitError(f"{path_or_id}: the tokenizer has no eos_token; set one in tokenizer_config.json")
     return tokenizer

@@ -1,6 +1,7 @@
 import logging
 import os
 import threading
+import time
 from collections import Counter
 
 import numpy as np
@@ -125,7 +126,7 @@ def test_failure_leaves_nothing_behind(bpe, tmp_path, monkeypatch):
         yield
 
     monkeypatch.setattr(encode, "rows", full)
-    with pytest.raises(OSError, match="space"):
+    with pytest.raises(DataError, match=f"data.cache={tmp_path}: .*No space"):
         cache.tokenised(TEXTS, Kind.text, bpe, 8, tmp_path)
     assert list(tmp_path.iterdir()) == []
 
@@ -156,3 +157,20 @@ def test_files_are_readable_for_the_group(bpe, tmp_path):
         os.umask(mask)
     assert (tmp_path / table.key).stat().st_mode & 0o777 == 0o755
     assert (tmp_path / table.key / "ids.values.npy").stat().st_mode & 0o777 == 0o644
+
+
+@pytest.mark.parametrize("place", ["/proc/x", "{tmp}/file/x"])
+def test_a_folder_that_cannot_be_written_is_named(bpe, tmp_path, place):
+    (tmp_path / "file").touch()
+    folder = place.format(tmp=tmp_path)
+    with pytest.raises(DataError, match=f"data.cache={folder}"):
+        cache.tokenised(TEXTS, Kind.text, bpe, 8, folder)
+
+
+def test_what_killed_processes_left_is_removed_when_it_is_old(bpe, tmp_path):
+    for name, age in (("old", 2 * cache.ABANDONED), ("new", 60)):
+        left = tmp_path / f".tmp-{name}"
+        left.mkdir()
+        os.utime(left, (time.time() - age,) * 2)
+    cache.tokenised(TEXTS, Kind.text, bpe, 8, tmp_path)
+    assert [p.name for p in tmp_path.glob(".tmp-*")] == [".tmp-new"]

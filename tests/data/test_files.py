@@ -79,7 +79,7 @@ def test_broken_line_leaves_the_others(write, line, reason):
 
 
 @pytest.mark.parametrize("body", ['[{"a": 1}', '[{"a": 1},]', '[{"a": 1} {"a": 2}]', '[{"a": 1}] x', '[{"a": 1', "[,1]",
-                                  '[{"a": 1, "a": 2}]', '["x', "[" * 100_000])  # fmt: skip
+                                  '["x', "[" * 100_000])  # fmt: skip
 def test_broken_list_is_an_error_with_the_line(write, body):
     with pytest.raises(DataError, match=r"a\.json:1: "):
         read(write("a.json", body))
@@ -126,11 +126,16 @@ def test_gzip_bomb_is_not_swallowed(write, monkeypatch, name):
     assert peak < 20 * 2**20
 
 
-def test_document_limit(write, monkeypatch):
-    monkeypatch.setattr(files, "MAX_DOCUMENT", 10)
-    with pytest.raises(DataError, match="split it"):
-        read(write("a.txt", "x" * 11))
-    assert read(write("b.txt", "x" * 10)) == [{"text": "x" * 10}]
+@pytest.mark.parametrize("name", ["a.txt", "a.txt.gz"])
+def test_a_long_document_is_never_held_whole(write, name):
+    path, size = write(name, b"one more line of text\n" * 2**20), 0
+    tracemalloc.start()
+    for row in (row for _, row in files.rows(files.expand(path)[0])):
+        size += len(row["text"])
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert size == 22 * 2**20
+    assert peak < 8 * 2**20
 
 
 def test_csv_with_missing_values_and_double_header(write):
@@ -170,3 +175,62 @@ def test_long_list_is_read_through_a_small_window(write, monkeypatch):
     monkeypatch.setattr(files, "CHUNK", 16)
     rows = [{"text": "x" * (n % 50), "n": n, "deep": [{"a": [n]}]} for n in range(200)]
     assert read(write("a.json", rows)) == rows
+
+
+def test_a_bad_item_of_a_list_is_a_row_that_can_be_skipped(write):
+    items = ['{"a": 1}', '{"a": 1, "a": 2}', '{"a": NaN, "b": [1]}', '{"a": ' + "9" * 5000 + "}", '{"a": 4}']
+    rows = list(files.rows(files.expand(write("a.json", "[" + ",\n".join(items) + "]"))[0]))
+    assert [isinstance(row, BadRow) for _, row in rows] == [False, True, True, True, False]
+    assert [place.rpartition(":")[2] for place, _ in rows] == ["1", "2", "3", "4", "5"]
+
+
+def test_an_item_beyond_the_limit(write, monkeypatch):
+    monkeypatch.setattr(files, "MAX_ROW", 50)
+    assert read(write("a.json", '[{"a": "' + "x" * 30 + '"}]')) == [{"a": "x" * 30}]
+    with pytest.raises(DataError, match="an item is too long: more than 50"):
+        read(write("b.json", '[{"a": "' + "x" * 60 + '"}]'))
+
+
+@pytest.mark.parametrize("body", ['{\n "text": "x"\n}', '{"data": [\n{"text": "x"}]}', '{\n"a": 1}\n{\n"a": 2}'])
+def test_an_object_over_several_lines_is_called_that(write, body):
+    with pytest.raises(DataError, match=r"a\.json: holds an object over several lines.*put \["):
+        read(write("a.json", body))
+
+
+def test_an_object_on_one_line_is_a_row(write):
+    assert read(write("a.json", '\n{"text": "x"}\n')) == [{"text": "x"}]
+    assert [isinstance(row, BadRow) for row in read(write("b.json", '{"text": \n{"text": "x"}'))] == [True, False]
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.txt", "a.csv", "a.json"])
+@pytest.mark.parametrize("raw, said", [
+    (gzip.compress(b'{"text": "x"}'), r"compressed by gzip; let its name end in \.gz"),
+    ('{"text": "x"}'.encode("utf-16"), "UTF-16; convert it: iconv"),
+    (b"PAR1....PAR1", r"parquet; let its name end in \.parquet"),
+])  # fmt: skip
+def test_another_form_than_the_name_says(write, name, raw, said):
+    with pytest.raises(DataError, match=said):
+        read(write(name, raw))
+    if not raw.startswith(b"\x1f"):
+        with pytest.raises(DataError, match=said):
+            read(write(f"{name}.gz", raw))
+
+
+def test_blank_lines_of_csv_are_no_rows(write):
+    assert read(write("a.csv", "a,b\n1,2\n\n3,4\n\n")) == [{"a": "1", "b": "2"}, {"a": "3", "b": "4"}]
+
+
+def test_a_parquet_column_that_python_cannot_hold_is_left_out(tmp_path):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table({"when": pa.array([2**45], pa.timestamp("s")), "text": ["x"]}), path)
+    assert read(str(path)) == [{"text": "x"}]
+
+
+@pytest.mark.parametrize("name", ["x" * 300 + ".jsonl", "a\0b.jsonl"])
+def test_a_name_that_no_file_can_have(name):
+    with pytest.raises(DataError) as error:
+        files.expand(name)
+    assert len(str(error.value)) < 300

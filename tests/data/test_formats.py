@@ -65,6 +65,19 @@ def test_pair(row, prompt):
 def test_ranking_of_many():
     row = {"prompt": MESSAGES[:1], "responses": ["a", "b", "c"], "ranks": [2, 1, 2], "annotator": "me"}
     assert read(row, Kind.ranking) == Ranking((U("q"),), ("a", "b", "c"), (2.0, 1.0, 2.0), "me")
+
+
+@pytest.mark.parametrize("given, ranks", [
+    ([2, 3], (1, 2)), ([0, 1], (1, 2)), ([-1.5, -1.5, 7], (1, 1, 2)), ([1, 3, 3], (1, 2, 2)), ([1e300, 5], (2, 1)),
+])  # fmt: skip
+def test_ranks_are_dense_and_begin_at_one(given, ranks):
+    row = {"prompt": "q", "responses": ["a", "b", "c"][: len(given)], "ranks": given}
+    assert read(row, Kind.ranking).ranks == ranks
+
+
+def test_a_tie_of_all_still_holds_a_prompt():
+    row = {"prompt": "q", "responses": ["a", "b"], "ranks": [1, 1]}
+    assert read(row, Kind.prompt).messages == (U("q"),)
     assert read(row, Kind.prompt) == Prompt((U("q"),), {})
 
 
@@ -100,6 +113,10 @@ def test_unrecognised(columns, kind):
     ({"prompt": "q", "responses": "ab", "ranks": [1, 2]}, Kind.ranking, "lists"),
     ({"prompt": "q", "responses": ["a", "a"], "ranks": [1, 2]}, Kind.ranking, "identical"),
     ({"prompt": "q", "responses": ["a", 5], "ranks": [1, 2]}, Kind.ranking, "not a text"),
+    ({"prompt": "q", "responses": ["a", "b"], "ranks": [3, 3]}, Kind.ranking, "all responses are tied"),
+    ({"prompt": "q", "responses": ["a", "a"], "ranks": [1, 1]}, Kind.ranking, "all responses are tied"),
+    ({"prompt": "q", "responses": ["a", "b"], "ranks": [10**400, 2]}, Kind.ranking, "finite"),
+    ({"instruction": "q", "output": "a", "history": 5}, Kind.chat, "history"),
     ({"messages": MESSAGES[:1]}, Kind.chat, "no assistant answer"),
     ({"messages": []}, Kind.chat, "not a list"),
     ({"messages": "q"}, Kind.chat, "not a list"),
@@ -109,3 +126,43 @@ def test_unrecognised(columns, kind):
 def test_bad_row(row, kind, reason):
     with pytest.raises(BadRow, match=reason):
         read(row, kind)
+
+
+S = Message("system", "be kind")
+ASKED = [{"role": "user", "content": "q"}]
+
+
+@pytest.mark.parametrize("row, kind, before", [
+    ({"messages": MESSAGES}, Kind.chat, "messages"),
+    ({"conversations": [{"from": "human", "value": "q"}, {"from": "gpt", "value": "a"}]}, Kind.chat, "messages"),
+    ({"prompt": "q", "completion": "a"}, Kind.chat, "messages"),
+    ({"instruction": "q", "output": "a"}, Kind.chat, "messages"),
+    ({"prompt": "q", "chosen": "c", "rejected": "r"}, Kind.ranking, "prompt"),
+    ({"chosen": HH + "c", "rejected": HH + "r"}, Kind.ranking, "prompt"),
+    ({"prompt": ASKED, "responses": ["a", "b"], "ranks": [1, 2]}, Kind.ranking, "prompt"),
+    ({"prompt": "q"}, Kind.prompt, "messages"),
+])  # fmt: skip
+def test_a_system_column_is_the_first_message(row, kind, before):
+    without, found = getattr(read(row, kind), before), read({**row, "system": S.content}, kind)
+    assert getattr(found, before) == (S, *without)
+    assert getattr(read({**row, "system": ""}, kind), before) == without
+    assert kind is not Kind.prompt or found.meta == {}
+    with pytest.raises(BadRow, match="'system' is not a text"):
+        read({**row, "system": 5}, kind)
+
+
+def test_a_system_column_beside_a_system_message():
+    messages = [{"role": "system", "content": "be kind "}, *MESSAGES]
+    assert len(read({"messages": messages, "system": "be kind"}, Kind.chat).messages) == len(messages)
+    with pytest.raises(BadRow, match="two system messages"):
+        read({"messages": messages, "system": "be rude"}, Kind.chat)
+
+
+def test_chosen_and_rejected_must_begin_with_the_prompt_beside_them():
+    talk = "\n\nHuman: one\n\nAssistant: two\n\nHuman: three\n\nAssistant: "
+    row = {"chosen": talk + "c", "rejected": talk + "r"}
+    for prompt in ("one", " one\n", talk, "", None, [{"role": "user", "content": "one"}]):
+        assert len(read({**row, "prompt": prompt}, Kind.ranking).prompt) == 3
+    for prompt in ("other", "three", talk.replace("two", "zwei")):
+        with pytest.raises(BadRow, match="do not begin with 'prompt'"):
+            read({**row, "prompt": prompt}, Kind.ranking)

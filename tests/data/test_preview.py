@@ -54,3 +54,35 @@ def test_row_lengths_of_a_ranking_are_prompt_and_longest_response(bpe, tmp_path)
     table = cache.tokenised(gather([record], "r"), Kind.ranking, bpe, 100, tmp_path)
     expected = len(bpe("why?")["input_ids"]) + 3 + len(bpe("bad answer because")["input_ids"]) + 1
     assert preview.row_lengths(table, Kind.ranking).tolist() == [expected]
+
+
+def shown(table, kind, bpe, **options):
+    output = io.StringIO()
+    preview.show(table, kind, bpe, Console(file=output, width=200), **options)
+    return output.getvalue()
+
+
+def test_a_long_document_shows_its_ends(bpe, tmp_path):
+    words = " ".join(str(n) for n in range(5000))
+    table = cache.tokenised(gather([Text(words)], "r"), Kind.text, bpe, 100, tmp_path)
+    text = shown(table, Kind.text, bpe)
+    left = len(table.column("ids")[0]) - preview.HEAD - preview.TAIL
+    assert f"... {left:,} more tokens ..." in text
+    assert "0 1 2 3" in text and "4998 4999" in text and "2500" not in text
+    assert len(text) < 5000
+
+
+def test_without_colour_what_counts_stands_in_brackets(bpe, tmp_path):
+    table = cache.tokenised(gather([Chat((Message("user", "why"), A))], "r"), Kind.chat, bpe, 100, tmp_path)
+    assert "<|user|>why<|end|><|assistant|>[[because<|end|>]]" in shown(table, Kind.chat, bpe)
+    ids, mask = table.column("ids")[0], table.column("mask")[0]
+    assert "[[" not in preview.painted(bpe, ids, mask).plain
+
+
+def test_frequent_tokens_and_skipped_rows_are_told(bpe, tmp_path):
+    table = cache.tokenised(gather([Text("hello" * 30)], "r"), Kind.text, bpe, 100, tmp_path)
+    text = shown(table, Kind.text, bpe, skipped={"'[x]' is empty": 3})
+    ids = table.column("ids").values
+    token, count = max(((t, int((ids == t).sum())) for t in set(ids.tolist())), key=lambda pair: pair[1])
+    assert f"most frequent: {bpe.decode([token])!r} {count / len(ids):.1%}" in text
+    assert "skipped: '[x]' is empty" in text

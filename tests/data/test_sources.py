@@ -127,7 +127,7 @@ def test_no_path():
 
 def test_file_that_changes_between_passes(write):
     source = sources.read([write("a.jsonl", [{"text": "1"}, {"text": "2"}])], Kind.text)
-    write("a.jsonl", [{"text": "1"}])
+    write("a.jsonl", [{"text": "1"}, {"text": "3"}])
     with pytest.raises(DataError, match="changed"):
         list(source.records)
 
@@ -137,14 +137,16 @@ def test_hub(monkeypatch):
 
     asked = []
 
-    def fake(name, split, revision):
-        asked.append((name, split, revision))
+    def fake(name, configuration, split, revision, streaming):
+        asked.append((name, configuration, split, revision, streaming))
         return datasets.Dataset.from_list([{"prompt": "q", "id": 1}])
 
     monkeypatch.setattr(datasets, "load_dataset", fake)
     source = sources.read(["hub:org/name@abc"], Kind.prompt, split="test")
     assert list(source.records) == [Prompt((Message("user", "q"),), {"id": 1})]
-    assert asked == [("org/name", "test", "abc")]
+    assert asked == [("org/name", None, "test", "abc", False)]
+    sources.read(["hub:org/name:en@abc"], Kind.prompt, limit=1)
+    assert asked[1:] == [("org/name", "en", "train", "abc", True)]
 
 
 def test_hub_that_cannot_be_reached(monkeypatch):
@@ -154,5 +156,5 @@ def test_hub_that_cannot_be_reached(monkeypatch):
         raise ConnectionError("offline")
 
     monkeypatch.setattr(datasets, "load_dataset", fake)
-    with pytest.raises(DataError, match="hub:org/name.*offline"):
+    with pytest.raises(DataError, match="hub:org/name.*offline.*hub:org/name:CONFIGURATION"):
         sources.read(["hub:org/name"], Kind.text)

@@ -162,10 +162,70 @@ def test_an_architecture_with_other_attention_is_refused(tmp_path):
 
 
 def test_self_test_finds_an_architecture_that_mixes_sequences(model, monkeypatch):
-    causal.self_test(model)
+    causal.self_test(model, "here")
     monkeypatch.setattr(causal, "blocks", lambda bounds: attention.blocks(bounds[[0, -1]]))
-    with pytest.raises(InitError, match="not supported"):
-        causal.self_test(model)
+    with pytest.raises(InitError, match="here: .*not supported"):
+        causal.self_test(model, "here")
+
+
+def test_a_weight_that_is_not_finite_is_named(folder):
+    weights = load_file(folder / "model.safetensors")
+    name = next(name for name in weights if ".1." in name)
+    weights[name].view(-1)[0] = float("nan")
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(InitError, match=f"{folder}: .*{name} .*not finite"):
+        causal.load(folder, device=CPU)
+
+
+def test_self_test_finds_numbers_that_are_not_finite(model):
+    model.get_output_embeddings().weight.data.fill_(3e38)  # finite, but no sum of them is
+    with pytest.raises(InitError, match="here: .*not finite"):
+        causal.self_test(model, "here")
+
+
+@pytest.mark.parametrize("changes", [
+    {"hidden_size": "x", "n_embd": "x"}, {"num_attention_heads": 0, "n_head": 0}, {"hidden_size": 64, "n_embd": 64},
+])  # fmt: skip
+def test_a_config_that_makes_no_sense_is_one_line(folder, changes):
+    config = folder / "config.json"
+    known = json.loads(config.read_text())
+    config.write_text(json.dumps(known | {key: value for key, value in changes.items() if key in known}))
+    with pytest.raises(InitError, match=str(folder)) as error:
+        causal.load(folder, device=CPU)
+    assert "\n" not in str(error.value)
+
+
+def test_an_index_that_names_a_pickle_is_not_followed(folder, tmp_path, monkeypatch):
+    (folder / "model.safetensors").rename(folder / "other.safetensors")
+    torch.save({}, folder / "x.bin")
+    names = load_file(folder / "other.safetensors")
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": dict.fromkeys(names, "x.bin")}))
+    monkeypatch.setattr(torch, "load", lambda *_, **__: pytest.fail("a pickle was read"))
+    with pytest.raises(InitError, match="x.bin"):
+        causal.load(folder, device=CPU)
+
+
+@pytest.mark.parametrize("tied", [False, True])
+def test_a_model_grows_the_same_way_each_time_and_keeps_what_it_knows(build, sequences, tied, tmp_path):
+    grown, again, before = (build(tie_embeddings=tied) for _ in range(3))
+    row = pack(sequences)
+    state = torch.get_rng_state()
+    for model in (grown, again):
+        torch.manual_seed(id(model) % 1000)
+        causal.grow(model, 64, seed=5)
+    torch.set_rng_state(state)
+    assert grown.config.vocab_size == 64
+    for name, weight in grown.state_dict().items():
+        assert torch.equal(weight, again.state_dict()[name])
+    new = causal.logits_at(grown, causal.hidden(grown, row), row.last)
+    torch.testing.assert_close(new[:, :61], causal.logits_at(before, causal.hidden(before, row), row.last))
+    rows = grown.get_input_embeddings().weight[61:]
+    assert not torch.equal(rows[0], rows[1])
+    assert float(rows.detach().std()) == pytest.approx(float(before.get_input_embeddings().weight.std()), rel=0.5)
+    causal.grow(grown, 60, seed=5)
+    assert grown.config.vocab_size == 64
+    causal.save(grown, words(64), tmp_path)
+    causal.load(tmp_path, device=CPU)
 
 
 def test_check_tokenizer(folder):

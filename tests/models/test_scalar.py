@@ -1,5 +1,6 @@
 """Reward models and critics, against transformers' sequence classification."""
 
+import json
 import math
 
 import pytest
@@ -8,7 +9,7 @@ from test_causal import words
 from transformers import AutoModelForSequenceClassification
 
 from llmtrain.data.pack import pack
-from llmtrain.errors import InitError
+from llmtrain.errors import CheckpointError, InitError
 from llmtrain.models import causal, scalar
 
 CPU = torch.device("cpu")
@@ -40,6 +41,18 @@ def test_transformers_reads_the_same_score(scorer, sequences, tmp_path):
     torch.testing.assert_close(logits + theirs.config.to_dict()["llmtrain_score_bias"], ours, atol=1e-5, rtol=0)
     again = scalar.load(tmp_path, device=CPU)
     torch.testing.assert_close(again.scores(pack(sequences)), ours)
+
+
+@pytest.mark.parametrize("bias", [math.nan, math.inf])
+def test_a_bias_that_is_not_finite_is_neither_saved_nor_loaded(scorer, tmp_path, bias):
+    scalar.save(scorer, words(61), tmp_path / "good")
+    scorer.normalise(bias)
+    with pytest.raises(CheckpointError, match="bias"):
+        scalar.save(scorer, words(61), tmp_path / "bad")
+    config = tmp_path / "good" / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"llmtrain_score_bias": bias}))
+    with pytest.raises(InitError, match="llmtrain_score_bias"):
+        scalar.load(tmp_path / "good", device=CPU)
 
 
 def test_a_fresh_head_has_the_published_spread_and_keeps_the_backbone(build):

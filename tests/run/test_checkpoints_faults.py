@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from checkpoint_fakes import FILES, die, in_child, leftovers, save, value_of
 
-from llmtrain.errors import CheckpointError
+from llmtrain.errors import CheckpointError, RunError
 from llmtrain.run.checkpoints import Checkpoints
 
 
@@ -139,3 +139,27 @@ def test_order_of_the_commit(checkpoints, monkeypatch):
     assert sorted(synced[:-1]) == FILES
     assert synced[-1].startswith(".tmp-save-step-00000001-")
     assert events[at + 1] == str(checkpoints.folder)
+
+
+def test_killed_anywhere_while_a_step_is_saved_again(tmp_path, monkeypatch):
+    """A step that is saved again with its metric is there at every moment, whole."""
+    codes = []
+    for nth in range(1, POINTS):
+        checkpoints = Checkpoints(tmp_path / str(nth), keep_last=1, keep_best=0)
+        save(checkpoints, 1)
+
+        def work(checkpoints=checkpoints, nth=nth):
+            Countdown(monkeypatch, nth, die)
+            save(checkpoints, 1, 0.5)
+
+        codes.append(in_child(work))
+        assert value_of(checkpoints) == 1
+        assert leftovers(checkpoints) == []
+    assert codes[0] == -9 and codes[-1] == 0
+
+
+def test_a_run_folder_that_is_gone_is_not_made_again(tmp_path):
+    checkpoints = Checkpoints(tmp_path / "run" / "checkpoints", keep_last=1, keep_best=0)
+    with pytest.raises(RunError, match="folder is gone; start a new run"):
+        save(checkpoints, 1)
+    assert not (tmp_path / "run").exists()

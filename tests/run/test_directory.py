@@ -3,6 +3,7 @@ import os
 import re
 
 import pytest
+from checkpoint_fakes import die, in_child
 
 from llmtrain.errors import RunError
 from llmtrain.run import directory, lock
@@ -53,6 +54,86 @@ def test_an_owned_directory_is_refused_and_untouched(tmp_path):
     with pytest.raises(RunError, match=f"continue it with llmtrain resume {tmp_path}"):
         directory.create(tmp_path, {"seed": 2}, argv=[])
     assert directory.read_config(tmp_path) == {"seed": 1}
+
+
+def test_a_kill_while_it_is_created_owns_nothing_or_all(tmp_path, monkeypatch):
+    """Before each call that changes the disk: the next one creates it, or finds a whole configuration."""
+    for nth in range(1, 12):
+        left = [nth]
+
+        def count(real, left=left):
+            def call(*arguments, **named):
+                left[0] -= 1
+                return die() if not left[0] else real(*arguments, **named)
+
+            return call
+
+        def work(path=tmp_path / str(nth), count=count):
+            for name in ("open", "fsync", "link", "unlink", "replace", "rename"):
+                monkeypatch.setattr(os, name, count(getattr(os, name)))
+            directory.create(path, {"seed": 1}, argv=[])
+
+        in_child(work)
+        if (tmp_path / str(nth) / "config.yaml").exists():
+            assert directory.read_config(tmp_path / str(nth)) == {"seed": 1}
+        else:
+            directory.create(tmp_path / str(nth), {"seed": 1}, argv=[])
+
+
+def test_relative_paths_are_stored_absolute(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.json").touch()
+    (tmp_path / "base").mkdir()
+    config = {
+        "init": "base",
+        "run": {"root": "runs", "name": "base"},
+        "data": {"path": ["mine.json", "hub:org/name", "latest", "x" * 300, ""]},
+        "sft": {"data": {"path": ["mine.json"]}, "init": "org/name"},
+    }
+    directory.create(tmp_path / "run", config, argv=[])
+    assert directory.read_config(tmp_path / "run") == {
+        "init": f"{tmp_path}/base",
+        "run": {"root": f"{tmp_path}/runs", "name": "base"},
+        "data": {"path": [f"{tmp_path}/mine.json", "hub:org/name", "latest", "x" * 300, ""]},
+        "sft": {"data": {"path": [f"{tmp_path}/mine.json"]}, "init": "org/name"},
+    }
+
+
+def edited(path, **changes):
+    """A run whose configuration somebody changed after it was created."""
+    config = {"command": "sft", "seed": 0, "max_steps": 5, "optimizer": {"lr": 1e-3}, "log": {"every": 1}, "sft": {}}
+    directory.create(path, config, argv=[])
+    (path / "config.yaml").write_text(json.dumps(config | changes))
+    return path
+
+
+@pytest.mark.parametrize("changes, named", [
+    ({"seed": 1}, r"seed \(was 0\)"), ({"optimizer": {"lr": 2e-3}}, r"optimizer.lr \(was 0.001\)"),
+    ({"optimizer": {}}, "optimizer.lr"), ({"model": {"width": 3}}, "model.width"), ({"sft": {"seed": 1}}, "sft.seed"),
+])  # fmt: skip
+def test_a_changed_configuration_is_refused_with_its_keys(tmp_path, changes, named):
+    path = edited(tmp_path, **changes)
+    with pytest.raises(RunError, match=named) as error:
+        directory.check_unchanged(path)
+    assert f"llmtrain sft conf={path}/config.yaml" in str(error.value)
+
+
+@pytest.mark.parametrize("changes", [
+    {}, {"max_steps": 9}, {"log": {"every": 2}}, {"sft": {"loop": {"keep_last": 3}}},
+])  # fmt: skip
+def test_limits_and_surroundings_may_change(tmp_path, changes):
+    directory.check_unchanged(edited(tmp_path, **changes))
+
+
+def test_a_run_without_a_record_of_its_configuration_goes_on(tmp_path):
+    path = edited(tmp_path, seed=1)
+    (path / "lineage.json").unlink()
+    directory.check_unchanged(path)
+
+
+def test_a_folder_that_is_gone_is_not_a_full_disk(tmp_path):
+    with pytest.raises(RunError, match="folder is gone, start a new run"):
+        directory.write_result(tmp_path / "gone", "failed", "x", 0, {})
 
 
 def test_a_full_disk_at_the_start_owns_nothing(tmp_path, monkeypatch):

@@ -6,7 +6,7 @@ import huggingface_hub
 import pytest
 from checkpoint_fakes import write_model
 
-from llmtrain.errors import CheckpointError, InitError, RunError
+from llmtrain.errors import InitError, RunError
 from llmtrain.run import lineage
 from llmtrain.run.lineage import resolve_file, resolve_model
 
@@ -59,7 +59,7 @@ def test_a_damaged_best_or_newest_gives_a_good_one(make_run, resolve, caplog):
         assert resolve(run).path.name == f"step-{left:08d}"
         assert str(file) in caplog.text
     os.truncate(run / "checkpoints/step-00000001/config.json", 1)
-    with pytest.raises(CheckpointError, match="none of 3"):
+    with pytest.raises(InitError, match="none of 3"):
         resolve(run)
 
 
@@ -93,7 +93,7 @@ def test_a_pipeline_stands_for_its_stage(make_run, resolve):
 def test_a_damaged_checkpoint_named_by_itself_is_an_error(make_run, resolve):
     path = make_run("sft", A) / "checkpoints/step-00000005"
     (path / "config.json").write_text('{"model_type": "gpt2 "}')
-    with pytest.raises(CheckpointError, match="config.json is not as it was written"):
+    with pytest.raises(InitError, match="config.json is not as it was written"):
         resolve(path)
 
 
@@ -263,3 +263,15 @@ def test_a_run_not_made_by_create(tmp_path):
     assert lineage.read(tmp_path) == {}
     lineage.write(tmp_path, {}, {"data": "d"})
     assert json.loads((tmp_path / "lineage.json").read_text())["data"] == {"data": "d"}
+
+
+@pytest.mark.parametrize("init", ["x" * 300, "org/" + "x" * 300, "a\0b"])
+def test_a_name_that_no_file_can_have_is_one_line(resolve, init):
+    with pytest.raises(InitError, match="no such run") as error:
+        resolve(init)
+    assert len(str(error.value)) < 500
+
+
+def test_a_bare_hub_name_is_told_its_owner_is_missing(resolve):
+    with pytest.raises(InitError, match="init=gpt2: .*org/name, such as openai-community/gpt2"):
+        resolve("gpt2")

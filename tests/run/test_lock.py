@@ -133,3 +133,18 @@ def test_a_planted_link_is_not_followed(tmp_path):
     with pytest.raises(RunError), lock.hold(tmp_path):
         pass
     assert (tmp_path / "precious").read_text() == "data"
+
+
+def test_resume_of_a_run_at_work_is_refused_before_anything_is_loaded_or_written(tmp_path):
+    (tmp_path / "config.yaml").write_text("command: sft")
+    code = (
+        "import sys\nfrom llmtrain import cli\n"
+        f"sys.argv = ['llmtrain', 'resume', {str(tmp_path)!r}]\n"
+        "try:\n    cli.main()\nexcept SystemExit as end:\n"
+        "    print(end.code, [m for m in ('torch', 'hydra', 'transformers') if m in sys.modules])\n"
+    )
+    with lock.hold(tmp_path):
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.stdout == "73 []\n"
+    assert f"{tmp_path} is in use by process {os.getpid()}" in done.stderr
+    assert sorted(p.name for p in tmp_path.iterdir()) == [".lock", "config.yaml"]

@@ -1,3 +1,4 @@
+import shutil
 import sys
 
 import pytest
@@ -57,3 +58,15 @@ def test_tensorboard_writes_events(tmp_path):
     tracker.close()
     (events,) = (tmp_path / "tensorboard").iterdir()
     assert b"train/loss" in events.read_bytes()
+
+
+def test_a_folder_that_goes_away_prints_no_traceback(tmp_path, capfd, caplog):
+    pytest.importorskip("tensorboard", reason="an extra")
+    opened = Metrics(tmp_path / "metrics.jsonl", None, trackers=("tensorboard",))
+    opened.log(1, {"a": 1.0})
+    shutil.rmtree(tmp_path)
+    opened.log(2, {"a": 1.0})
+    opened.log(3, {"a": 1.0})
+    opened.close()
+    assert "Traceback" not in capfd.readouterr().err + caplog.text
+    assert caplog.text.count("TensorBoard failed") == 1

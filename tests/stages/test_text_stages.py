@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import tiny
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from tokenizers import Tokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, MistralConfig, MistralForCausalLM, PreTrainedTokenizerFast
 
 from llmtrain.data.pack import pack, targets
 from llmtrain.data.records import Message
@@ -120,6 +121,34 @@ def test_F28_sft_overfits_its_pairs_and_stops_with_eos(chain, runs, tmp_path):
         for answer, wanted in zip(answers, PAIRS.values(), strict=True)
     ]
     assert sum(exact) == 4  # the fifth is held out
+
+
+def test_sft_from_a_base_without_a_chat_template(runs, tmp_path):
+    """A plain GPT-2 directory gets our template and rows for the role tokens; the run goes on like any other."""
+    tokenizer = tokenizers.train_bpe(["Where is Mira? At the mill."], 280)
+    backend = tokenizer.backend_tokenizer.to_str().replace("<|user|>", "<|a|>").replace("<|assistant|>", "<|b|>")
+    bare = PreTrainedTokenizerFast(tokenizer_object=Tokenizer.from_str(backend), eos_token="<|end|>")
+    shape = dict(layers=1, width=32, heads=2, ffn_width=48, context=192, tie_embeddings=True)
+    rest = dict(embedding_std=0.5, init_std=0.0, dropout=0.0, eos_id=1, pad_id=None, seed=0)
+    causal.save(causal.build("gpt2", vocab_size=len(bare), **shape, **rest), bare, tmp_path / "base")
+    one, other = (tiny.ran("sft", runs / n, init=str(tmp_path / "base"), max_steps=2) for n in ("a", "b"))
+    for name, weight in weights(one).items():
+        assert torch.equal(weight, weights(other)[name])
+    saved = tokenizers.load(str(newest(one)))
+    assert causal.load(newest(one), device=CPU).config.vocab_size == len(saved) == len(bare) + 2
+    assert saved.decode(encode_prompt(saved, [Message("user", "hi")])) == "<|user|>hi<|end|><|assistant|>"
+    (one / "result.json").unlink()
+    again = tiny.stage("sft").run(tiny.configured("sft", runs / "a", init=str(tmp_path / "base"), max_steps=3), one)
+    assert again["step"] == 3
+
+
+def test_rows_longer_than_a_sliding_window_are_refused(tmp_path, runs, chain):
+    window = dict(hidden_size=32, intermediate_size=48, num_hidden_layers=1, num_attention_heads=2, sliding_window=9)
+    tokenizer = tokenizers.load(str(newest(chain.pretrain)))
+    config = MistralConfig(vocab_size=len(tokenizer), num_key_value_heads=2, max_position_embeddings=192, **window)
+    causal.save(MistralForCausalLM(config), tokenizer, tmp_path / "base")
+    with pytest.raises(InitError, match="data.max_length needs 32 tokens.*window of 9"):
+        tiny.ran("sft", runs, init=str(tmp_path / "base"), data={"max_length": 32})
 
 
 def test_rows_longer_than_the_model_are_refused(chain, runs):

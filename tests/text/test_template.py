@@ -1,10 +1,14 @@
 import copy
 import logging
+import sys
+import time
 
 import pytest
+from tokenizers import Tokenizer
+from transformers import PreTrainedTokenizerFast
 
 from llmtrain.errors import InitError
-from llmtrain.text import template, tokenizers
+from llmtrain.text import render, template, tokenizers
 from llmtrain.text.render import Said
 
 SYSTEM, U1, A1 = Said("system", "Be kind."), Said("user", "hello"), Said("assistant", "hello there")
@@ -113,3 +117,51 @@ def test_check_warns_when_other_programs_get_other_ids(caplog):
     with caplog.at_level(logging.WARNING):
         template.check_template(joins)
     assert "other ids" in caplog.text
+
+
+LOOPS = "{% for i in range(99999) %}{% for j in range(99999) %}BODY{% endfor %}{% endfor %}"
+
+
+@pytest.mark.parametrize("bomb", [
+    LOOPS.replace("BODY", "{{ 'x' }}"), LOOPS.replace("BODY", ""), LOOPS.replace("BODY", "{% set x = i %}"),
+    "{% for i in range(99999) %}" + "x" * 100 + "{% endfor %}",
+    "{{ 10 ** 10 ** 9 }}", "{{ 'x' * 99999999999 }}", "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}",
+    "{{ messages[0]['content'] + 5 }}", "{{ messages.__class__.__mro__ }}", "{% for m in messages %}", "{{ nope() }}",
+])  # fmt: skip
+def test_a_template_that_blows_up_is_one_error_with_its_place(bpe, monkeypatch, bomb):
+    monkeypatch.setattr(render, "SECONDS", 0.3)
+    evil = copy.deepcopy(bpe)
+    evil.name_or_path, evil.chat_template = "some/model", bomb
+    began = time.monotonic()
+    with pytest.raises(InitError, match="some/model: the chat template"):
+        template.check_template(evil)
+    assert time.monotonic() - began < 3
+
+
+def test_a_template_that_hangs_on_contents_alone_is_stopped(bpe, monkeypatch):
+    monkeypatch.setattr(render, "SECONDS", 0.3)
+    evil = copy.deepcopy(bpe)
+    evil.chat_template += "{% if 'Is it so?' in messages[0]['content'] %}" + LOOPS + "{% endif %}"
+    with pytest.raises(InitError, match="more than 0.3 seconds"):
+        template.check_template(evil)
+
+
+def test_a_watched_rendering_leaves_a_debugger_in_place(bpe):
+    before = sys.gettrace()
+    template.check_template(bpe)
+    assert sys.gettrace() is before
+
+
+def test_adopt_gives_a_base_our_template_under_its_own_end_token(bpe):
+    backend = Tokenizer.from_str(
+        bpe.backend_tokenizer.to_str().replace("<|user|>", "<|one|>").replace("<|end|>", "</s>")
+    )
+    base = PreTrainedTokenizerFast(tokenizer_object=backend, eos_token="</s>", extra_special_tokens=["<|one|>"])
+    count = len(base)
+    template.adopt(base)
+    template.check_template(base)
+    assert len(base) == count + 1  # the other roles were there
+    ids, mask = template.encode_chat(base, [Said("user", "hello"), Said("assistant", "world")])
+    assert base.decode(ids) == "<|user|>hello</s><|assistant|>world</s>"
+    assert ids[0] == count and ids[-1] == base.eos_token_id and mask[-1]
+    assert "<|one|>" in base.all_special_tokens

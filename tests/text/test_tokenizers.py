@@ -1,9 +1,15 @@
 import json
+import os
+import random
+import signal
+import threading
+import time
 
 import pytest
 from transformers import AutoTokenizer
 
-from llmtrain.errors import ConfigError, InitError
+from llmtrain.errors import ConfigError, DataError, InitError, Interrupted
+from llmtrain.run.signals import StopSignal
 from llmtrain.text import tokenizers
 
 CORPUS = ["The cat sat on the mat.\n", "hello world, hello there! éà"] * 4
@@ -62,17 +68,6 @@ def test_load_refuses_a_directory_without_a_tokenizer(tmp_path):
         tokenizers.load(str(tmp_path))
 
 
-def test_load_refuses_code(tmp_path, bpe):
-    tokenizers.save(bpe, tmp_path)
-    path = tmp_path / "tokenizer_config.json"
-    config = json.loads(path.read_text())
-    path.write_text(json.dumps({**config, "auto_map": {"AutoTokenizer": ["evil.Evil", None]}}))
-    (tmp_path / "evil.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
-    with pytest.raises(InitError, match="code of its own"):
-        tokenizers.load(str(tmp_path))
-    assert not (tmp_path / "ran").exists()
-
-
 def test_load_refuses_a_tokenizer_without_end(tmp_path, bpe):
     tokenizers.save(bpe, tmp_path)
     path = tmp_path / "tokenizer_config.json"
@@ -90,3 +85,24 @@ def test_load_offline_names_what_was_asked(monkeypatch):
     monkeypatch.setattr(tokenizers, "snapshot_download", offline)
     with pytest.raises(InitError, match="no/such"):
         tokenizers.load("no/such")
+
+
+def test_a_signal_does_not_wait_for_the_end_of_training():
+    """Python runs no handler while Rust has the main thread, and this training takes seconds."""
+    rng = random.Random(0)
+    words = " ".join("".join(rng.choices("abcdefghijklmnopqrstuvwxyz", k=12)) for _ in range(40_000))
+    began, timer = time.monotonic(), threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGTERM))
+    with StopSignal(early="nothing yet"), pytest.raises(Interrupted, match="nothing yet"):
+        timer.start()
+        tokenizers.train_bpe([words], 20_000)
+    assert time.monotonic() - began < 2
+
+
+@pytest.mark.parametrize("train", [lambda texts: tokenizers.train_bpe(texts, 300), tokenizers.train_char])
+def test_a_fault_of_the_texts_comes_through(train):
+    def texts():
+        yield "x"
+        raise DataError("changed")
+
+    with pytest.raises(DataError, match="changed"):
+        train(texts())
