@@ -110,10 +110,10 @@ def test_a_wrong_command_line_is_one_message(tmp_path, args, code, message):
     ("act", "code"), [("data", 2), ("training", 1), ("locked", 73), ("bug", 1), ("signal", 143), ("interrupt", 130)]
 )
 def test_exit_codes_of_a_run_and_of_resume(tmp_path, act, code):
-    shown = llmtrain("sft", cwd=tmp_path, ACT=act)
+    shown = llmtrain("pretrain", cwd=tmp_path, ACT=act)
     assert shown.returncode == code
     assert "Traceback" not in shown.stderr
-    (path,) = tmp_path.glob("runs/sft/tiny/*")
+    (path,) = tmp_path.glob("runs/pretrain/tiny/*")
     if act not in ("signal", "interrupt"):
         assert "the reason" in shown.stderr
         assert "the reason" in (path / "train.log").read_text()

@@ -1,6 +1,5 @@
 """What a stage will see, for people: counts, lengths, and rows with their loss mask and control tokens visible."""
 
-
 import numpy as np
 from rich.console import Console
 from rich.table import Table as Grid

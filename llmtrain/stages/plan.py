@@ -1,4 +1,4 @@
-"""The stages of a pipeline, each with its whole configuration, composed before the first one computes. No torch here."""
+"""The stages of a pipeline, each with its whole configuration, composed before the first computes. No torch here."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

@@ -73,7 +73,7 @@ def test_values_are_typed(shipped):
         ({"data__path": "a.txt"}, "data.path: 'a.txt' should be a list"),
         ({"data__path": [1]}, r"data.path[0]: 1 should be text"),
         ({"optimizer": 3}, "optimizer: 3 should be a group of keys"),
-        ({"optimizer__lrr": 1}, "optimizer.lrr: there is no such key; did you mean lr?"),
+        ({"optimizer__lrr": 1}, "optimizer.lrr: there is no such key; did you mean optimizer.lr?"),
     ],
 )
 def test_a_wrong_value_is_named_with_its_remedy(shipped, changes, message):
@@ -107,7 +107,7 @@ def test_all_faults_come_at_once(shipped):
         ("sample", {"sampling__temperature": 0.0}, "makes all 4 answers the same"),
         ("ppo", {"minibatches": 3}, "minibatches: 3 does not divide batch.rows=128"),
         ("ppo", {"sampling__temperature": 0.0}, "PPO samples"),
-        ("ppo", {"kl__name": "adaptive", "kl__target": 0.0}, "kl.target: must be more than 0"),
+        ("ppo", {"kl__name": "adaptive", "kl__target": 0.0}, "kl.target: 0.0 must be more than 0"),
         ("dpo", {"label_smoothing": 0.1}, "label_smoothing: 0.1 does nothing with loss=sigmoid"),
         ("dpo", {"loss": "robust", "label_smoothing": 0.5}, "must be less than 0.5"),
         ("dpo", {"data__world": None}, "stop.metric: gold/min needs gold graders"),

@@ -91,7 +91,7 @@ def test_a_recipe_names_files_as_the_command_line_does(text):
 def test_a_recipe_builds_on_another_and_changes_a_group():
     Path("mine.yaml").write_text("defaults:\n  - tiny\n  - override /model: small\nseed: 9\n")
     config = app._compose("pretrain", recipes.resolve("pretrain", ["conf=mine.yaml"]))
-    wanted = (conf("model/small")["width"], 9, conf("recipe/pretrain/tiny")["max_steps"])
+    wanted = (conf("model/small")["width"], 9, conf("recipes/pretrain/tiny")["max_steps"])
     assert (config.model.width, config.seed, config.max_steps) == wanted
 
 
