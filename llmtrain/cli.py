@@ -84,6 +84,12 @@ def resume(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A run directory; `llmtrain runs` lists them.")],
 ) -> None:
     """Go on with a run that was interrupted, from its newest intact checkpoint, to the same bits."""
+    from llmtrain.run.listing import farewell, run_at
+
+    done = farewell(run_at(run))
+    if done:
+        typer.echo(done)
+        raise typer.Exit()
     from llmtrain.config.app import run as execute
     from llmtrain.run.directory import read_config
     from llmtrain.run.logs import plain
@@ -96,16 +102,21 @@ def resume(
 
 @app.command()
 def runs(
-    root: Annotated[Path, typer.Argument(metavar="ROOT", envvar="LLMTRAIN_RUNS", help="Where the runs are.")] = Path(
-        "runs"
-    ),
+    root: Annotated[
+        Path | None, typer.Argument(metavar="ROOT", help="Where the runs are; else $LLMTRAIN_RUNS, or runs.")
+    ] = None,
 ) -> None:
     """Show what came from what, how it stands, its step and headline metric."""
     from rich.console import Console
 
     from llmtrain.run.listing import table
 
-    Console().print(table(root))
+    place = root or Path(os.environ.get("LLMTRAIN_RUNS") or "runs")
+    view = table(place) if root or place.is_dir() else None
+    if view:
+        Console().print(view)
+    else:
+        typer.echo(f"no runs in {place} yet; try: llmtrain pipeline")
 
 
 def main() -> None:

@@ -109,12 +109,10 @@ def _checked(command: str, settings: list[str], runs: bool) -> str:
     idle = _idle(config, settings)
     if idle:
         raise ConfigError("\n".join(idle))
-    steps = [plan.Step(command, command, config)]
-    if command == "pipeline":
-        with recipes.apart():
-            steps = plan.plan(config, Path(config.run.root))
+    folder = Path(config.run.root, command, config.run.name, "new")
+    steps = plan.plan(config, folder) if command == "pipeline" else [plan.Step(command, command, config)]
     if runs:
-        preflight.check(config, steps)
+        preflight.check(config, steps, folder)
     return config.run.root
 
 
@@ -262,9 +260,17 @@ def explain(error: Exception) -> str:
     cause = error.__cause__ or error.__context__
     text = str(error).split("Config search path:")[0].split("    full_key:")[0]
     lines = [line for line in text.splitlines() if line.strip() and not line.startswith("To append to your config")]
-    if isinstance(cause, OmegaConfBaseException):
+    if isinstance(error, OmegaConfBaseException) and error.full_key:
+        lines = [f"{error.full_key}: {lines[0]}; a recipe refers to other keys of its own as ${{data.rows}}"]
+    elif isinstance(cause, OmegaConfBaseException):
         lines[1:] = [str(cause).splitlines()[0]]
-    missing = re.search(r"In 'conf/.*': Could not find 'conf/(\w+)/(.+)'", text)
-    if missing:
-        lines.append(f"a recipe changes a group with `- override /{missing[1]}: {missing[2]}`")
+    group = re.search(r"In 'conf/.*': Could not find 'conf/(\w+)/(.+)'", text)
+    if group:
+        lines.append(f"a recipe changes a group with `- override /{group[1]}: {group[2]}`")
+    recipe = re.search(r"In 'conf/(.*)': Could not load 'conf/(.+)'", text)
+    if recipe:
+        lines = [
+            f"{recipe[1]}: defaults: {recipe[2]}: no such recipe; a defaults list names shipped ones (--help); put "
+            f"your own files side by side: conf=[{recipe[2]}.yaml,{recipe[1]}.yaml]"
+        ]
     return "\n".join(line for line in lines if line)

@@ -188,7 +188,8 @@ def _stop(config: Any) -> list[str]:
     stop = config.stop
     values = {f.name: getattr(stop, f.name) for f in dataclasses.fields(stop) if f.name != "metric"}
     if stop.metric is None:
-        return [f"stop.{k}: {v} does nothing with stop.metric=null; give stop=never" for k, v in values.items() if v]
+        told = "does nothing with stop.metric=null; give stop=never"
+        return [f"stop.{k}: {v} {told}" for k, v in values.items() if v is not None]
     return [f"stop.{k}: not set; stop.metric needs it (stop=target sets it)" for k, v in values.items() if v is None]
 
 

@@ -80,12 +80,13 @@ def choices(command: str, values: dict[str, Any]) -> dict[str, Any]:
 
 def flat(overrides: dict[str, Any], at: str = "") -> Iterator[str]:
     """Nested overrides as settings, the choices of groups first."""
-    for group, option in overrides.get("choose", {}).items() if not at else ():
-        yield from data_of(option if isinstance(option, list) else [option], group)
+    if not at:
+        for group, option in overrides.get("choose", {}).items():
+            yield from data_of(option if isinstance(option, list) else [option], group)
     for key, value in overrides.items():
-        if isinstance(value, dict) and key != "choose":
+        if isinstance(value, dict) and (at or key != "choose"):
             yield from flat(value, f"{at}{key}.")
-        elif key != "choose":
+        elif not isinstance(value, dict):
             yield f"{at}{key}={literal(value)}"
 
 

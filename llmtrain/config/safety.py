@@ -51,7 +51,8 @@ def read(path: Path) -> dict[str, Any]:
     except (OSError, ValueError, RecursionError, OmegaConfBaseException) as error:
         raise ConfigError(f"{path}: cannot be read ({error})") from None
     except yaml.YAMLError as error:
-        raise ConfigError(f"{path}: not valid YAML: {error}") from None
+        shown = re.sub(r'"<\w+ string>"', str(path), str(error))
+        raise ConfigError(f"{path}: not valid YAML: {shown}") from None
     if not isinstance(node, dict):
         raise ConfigError(f"{path}: a recipe is a mapping of keys to values")
     _refuse(node, path)

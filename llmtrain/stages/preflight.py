@@ -5,6 +5,8 @@ Cheap beside the run: of files the first usable row is read. No torch here, unle
 
 import logging
 import os
+import urllib.error
+import urllib.request
 from collections.abc import Iterator, Sequence
 from functools import cache
 from importlib.util import find_spec
@@ -13,7 +15,7 @@ from typing import Any
 
 from llmtrain.config.schema import Common, Data, DataName, Device
 from llmtrain.data.records import Kind
-from llmtrain.data.sources import read
+from llmtrain.data.sources import HUB, read
 from llmtrain.errors import ConfigError, LlmtrainError
 from llmtrain.run import lineage
 from llmtrain.run.directory import CONFIG
@@ -44,13 +46,15 @@ LATEST = {
 }
 
 
-def check(config: Common, steps: Sequence[Step]) -> None:
-    """Raises ConfigError with all that the stages `steps` of a command will not find."""
+def check(config: Common, steps: Sequence[Step], made: Path) -> None:
+    """Raises ConfigError with all that the stages `steps` of a command will not find.
+
+    made: the folder of the run, in which earlier stages of a pipeline will leave what later ones read.
+    """
     pipeline = config.command == "pipeline"
     faults = [*_machine(config), *_trackers(config)]
     for step in steps if pipeline or config.command in (*KINDS, "data") else ():
         prefix = f"{step.command}." if pipeline else ""
-        made = Path(config.run.root) if pipeline else None
         faults += [prefix + fault for fault in (*_models(step.config, made), *_rows(step.config, made))]
     if faults:
         raise ConfigError("\n".join(dict.fromkeys(faults)))
@@ -82,8 +86,7 @@ def _trackers(config: Common) -> Iterator[str]:
             yield f"log.{name}: {name} is not installed; pip install 'llmtrain[{name}]', or set it to false"
 
 
-def _models(config: Any, made: Path | None) -> Iterator[str]:
-    """Models that are not there. made: below it earlier stages of a pipeline will write theirs."""
+def _models(config: Any, made: Path) -> Iterator[str]:
     named = {"init": config.init}
     if config.command == "ppo":
         named |= {"reference": config.reference, "judge.init": config.judge.init}
@@ -92,20 +95,22 @@ def _models(config: Any, made: Path | None) -> Iterator[str]:
         others = [entry.partition("@")[0] for entry in config.policies]
         wanted += [("policies", init, LATEST["sample", "init"]) for init in others if init != "self"]
     for key, init, stages in wanted:
-        if made is None or made not in Path(init).parents:
+        if made not in Path(init).parents:
+            if "/" in init and not Path(init).expanduser().exists():
+                know_the_network()
             try:
                 lineage.resolve_model(init, root=config.run.root, name=config.run.name, stages=stages)
             except LlmtrainError as error:
-                yield f"{key}: {error}"
+                yield f"{key}: {str(error).removeprefix('init=')}"
 
 
-def _rows(config: Any, made: Path | None) -> Iterator[str]:
+def _rows(config: Any, made: Path) -> Iterator[str]:
     data: Data = config.data
     if data.name is DataName.microworld:
         return
     kind = KINDS[config.stage.value if config.command == "data" else config.command]
     for path in data.path:
-        if made is None or made not in Path(path).parents:
+        if made not in Path(path).parents:
             fault = _row(config.run.root, config.run.name, path, kind, data.split, data.text_column)
             if fault:
                 yield f"data.path: {fault}"
@@ -114,6 +119,8 @@ def _rows(config: Any, made: Path | None) -> Iterator[str]:
 @cache  # the jobs of a sweep share theirs
 def _row(root: str, name: str, path: str, kind: Kind, split: str, text_column: str | None) -> str | None:
     """What is wrong with the first usable row."""
+    if path.startswith(HUB):
+        know_the_network()
     log = logging.getLogger("llmtrain.data.sources")
     log.disabled, before = True, log.disabled  # the stage tells of every row that it leaves out
     try:
@@ -123,6 +130,17 @@ def _row(root: str, name: str, path: str, kind: Kind, split: str, text_column: s
     finally:
         log.disabled = before
     return None
+
+
+@cache
+def know_the_network() -> None:
+    """Where the hub is out of reach its client, unless told so, tries for half a minute; told, it asks its cache."""
+    try:
+        urllib.request.urlopen(os.environ.get("HF_ENDPOINT", "https://huggingface.co"), timeout=5).close()
+    except urllib.error.HTTPError:  # an answer
+        pass
+    except (OSError, ValueError):
+        os.environ["HF_HUB_OFFLINE"] = "1"  # before the client is imported
 
 
 def where(path: str, root: str, name: str) -> str:

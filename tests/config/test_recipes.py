@@ -73,8 +73,14 @@ def test_data_without_a_value_says_what_to_give():
 
 
 def test_the_keys_of_a_stage_reach_a_pipeline():
-    given = ["sft.epochs=2", "+ppo.kl.coef=0.1", "seed=1"]
-    assert recipes.resolve("pipeline", given) == ["++sft.epochs=2", "++ppo.kl.coef=0.1", "seed=1"]
+    given = ["sft.epochs=2", "+ppo.kl.coef=0.1", "seed=1", "sft.data=[a b.txt,c.txt]", "ppo.stop=never"]
+    assert recipes.resolve("pipeline", given) == [
+        "++sft.epochs=2",
+        "++ppo.kl.coef=0.1",
+        "seed=1",
+        "++sft.choose.data=['a b.txt','c.txt']",
+        "++ppo.choose.stop=never",
+    ]
 
 
 @pytest.mark.parametrize("text", ["data: words.txt", "data: [words.txt]", "data: {path: [words.txt], name: files}"])
