@@ -84,10 +84,15 @@ def resume(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A run directory; `llmtrain runs` lists them.")],
 ) -> None:
     """Go on with a run that was interrupted, from its newest intact checkpoint, to the same bits."""
+    from llmtrain.run.listing import farewell, run_at
     from llmtrain.run.lock import refuse_second
 
-    refuse_second(run)  # before torch is loaded and anything is written
-
+    path = run_at(run)
+    refuse_second(path)  # before torch is loaded and anything is written
+    done = farewell(path)
+    if done:
+        typer.echo(done)
+        raise typer.Exit()
     from llmtrain.config.app import run as execute
     from llmtrain.run.directory import read_config
     from llmtrain.run.logs import plain
@@ -100,16 +105,21 @@ def resume(
 
 @app.command()
 def runs(
-    root: Annotated[Path, typer.Argument(metavar="ROOT", envvar="LLMTRAIN_RUNS", help="Where the runs are.")] = Path(
-        "runs"
-    ),
+    root: Annotated[
+        Path | None, typer.Argument(metavar="ROOT", help="Where the runs are; else $LLMTRAIN_RUNS, or runs.")
+    ] = None,
 ) -> None:
     """Show what came from what, how it stands, its step and headline metric."""
     from rich.console import Console
 
     from llmtrain.run.listing import table
 
-    Console().print(table(root))
+    place = root or Path(os.environ.get("LLMTRAIN_RUNS") or "runs")
+    view = table(place) if root or place.is_dir() else None
+    if view:
+        Console().print(view)
+    else:
+        typer.echo(f"no runs in {place} yet; try: llmtrain pipeline")
 
 
 def main() -> None:

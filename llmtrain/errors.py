@@ -60,4 +60,4 @@ class Interrupted(BaseException):
 
     def __init__(self, signal_number: int, message: str = ""):
         super().__init__(message or f"interrupted by signal {signal_number}")
-        self.exit_code = 128 + signal_number
+        self.signal, self.exit_code = signal_number, 128 + signal_number

@@ -1,5 +1,6 @@
 """The program as it is called: help, exit codes, messages, completion. Each call is a process of its own."""
 
+import json
 import os
 import re
 import resource
@@ -12,6 +13,8 @@ from typer.testing import CliRunner
 
 from llmtrain import cli
 from llmtrain.config.schema import COMMANDS
+from llmtrain.errors import InitError
+from llmtrain.run.listing import farewell
 
 ROOT = Path(__file__).resolve().parents[1]
 # `llmtrain ARGS` with a stage that does what $ACT says instead of training.
@@ -95,7 +98,8 @@ def test_version(args):
         (["sft", "--nope"], 2, "no such flag"),
         (["sft", "conf=nope.yaml"], 2, "no such file"),
         (["resume"], 2, "RUN"),
-        (["resume", "nowhere"], 1, "nowhere is not a run directory"),
+        (["resume", "nowhere"], 2, "nowhere does not exist; llmtrain runs lists the runs"),
+        (["runs", "nowhere"], 2, "nowhere: no such folder"),
     ],
 )
 def test_a_wrong_command_line_is_one_message(tmp_path, args, code, message):
@@ -110,10 +114,10 @@ def test_a_wrong_command_line_is_one_message(tmp_path, args, code, message):
     ("act", "code"), [("data", 2), ("training", 1), ("locked", 73), ("bug", 1), ("signal", 143), ("interrupt", 130)]
 )
 def test_exit_codes_of_a_run_and_of_resume(tmp_path, act, code):
-    shown = llmtrain("sft", cwd=tmp_path, ACT=act)
+    shown = llmtrain("pretrain", cwd=tmp_path, ACT=act)
     assert shown.returncode == code
     assert "Traceback" not in shown.stderr
-    (path,) = tmp_path.glob("runs/sft/tiny/*")
+    (path,) = tmp_path.glob("runs/pretrain/tiny/*")
     if act not in ("signal", "interrupt"):
         assert "the reason" in shown.stderr
         assert "the reason" in (path / "train.log").read_text()
@@ -130,8 +134,45 @@ def test_messages_hold_no_secret(tmp_path, args):
     assert "canary" not in shown.stdout + shown.stderr
 
 
-def test_runs_shows_an_empty_folder(tmp_path):
-    assert llmtrain("runs", cwd=tmp_path).returncode == 0
+def test_runs_says_what_to_try_where_there_are_none(tmp_path):
+    for args in ([], [str(tmp_path)]):
+        shown = llmtrain("runs", *args, cwd=tmp_path)
+        assert shown.returncode == 0
+        assert "yet; try: llmtrain pipeline" in shown.stdout
+
+
+def recorded(path: Path, status: str, reason: str = "all 3 steps done") -> Path:
+    """A run that ended so."""
+    path.mkdir(parents=True)
+    (path / "config.yaml").write_text("command: sft\n")
+    (path / "result.json").write_text(json.dumps({"status": status, "reason": reason, "step": 3, "metrics": {}}))
+    return path
+
+
+@pytest.mark.parametrize("place", [".", "0-a/config.yaml"])
+def test_resume_names_the_runs_near_a_path_that_is_none(tmp_path, place):
+    for job in ("0-a", "1-b"):
+        recorded(tmp_path / job, "interrupted")
+    shown = CliRunner().invoke(cli.app, ["resume", str(tmp_path / place)])
+    assert isinstance(shown.exception, InitError)
+    assert shown.exception.exit_code == 2
+    assert f"name one of its runs: {tmp_path / '0-a'}" in str(shown.exception)
+
+
+def test_resume_of_a_finished_run_says_how_to_train_on_and_touches_nothing(tmp_path):
+    run = recorded(tmp_path / "run", "finished")
+    before = {file: file.stat().st_mtime_ns for file in run.iterdir()}
+    shown = CliRunner().invoke(cli.app, ["resume", str(run)])
+    assert shown.exit_code == 0
+    assert "finished at step 3: all 3 steps done" in shown.stdout
+    assert f"llmtrain sft conf={run}/config.yaml init={run}" in shown.stdout
+    assert {file: file.stat().st_mtime_ns for file in run.iterdir()} == before
+
+
+def test_a_run_whose_time_was_used_up_goes_on(tmp_path):
+    assert farewell(recorded(tmp_path / "a", "stopped", "max_time of 5 s used up")) is None
+    assert farewell(recorded(tmp_path / "b", "interrupted")) is None
+    assert "stopped" in str(farewell(recorded(tmp_path / "c", "stopped", "target reached")))
 
 
 @pytest.mark.parametrize(

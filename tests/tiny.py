@@ -17,7 +17,6 @@ LOOP = {"eval_every": 2, "save_every": 2, "keep_last": 2, "keep_best": 1}
 STEPS = {"max_steps": 6, "epochs": None, "loop": LOOP, "batch": {"rows": 4, "micro_tokens": 256}}
 SHORT = {"max_new_tokens": 4}
 ROWS = {"rows": 40, "eval_rows": 6, "max_length": 160, "eval_fraction": 0.1}
-NO_STOP = {"metric": None}
 
 OWN: dict[str, dict[str, Any]] = {
     "pretrain": STEPS
@@ -30,15 +29,16 @@ OWN: dict[str, dict[str, Any]] = {
     "sft": STEPS | {"data": ROWS, "sampling": SHORT},
     "sample": {"data": {"rows": 6, "max_length": 120}, "answers": 2, "foreign": 0, "policies": [], "sampling": SHORT},
     "reward": STEPS | {"data": ROWS | {"world": None}},
-    "dpo": STEPS | {"data": ROWS | {"world": None}, "sampling": SHORT, "stop": NO_STOP},
+    "dpo": STEPS | {"data": ROWS | {"world": None}, "sampling": SHORT, "stop": "never"},
     "ppo": STEPS
     | {
         "max_steps": 4,
         "data": {"rows": 24, "eval_rows": 6, "max_length": 120},
         "batch": {"rows": 8, "micro_tokens": 256},
         "sampling": SHORT,
-        "stop": NO_STOP,
-        "kl": {"name": "adaptive", "cap": None},
+        "stop": "never",
+        "choose": {"kl": "adaptive"},
+        "kl": {"cap": None},
     },
     "eval": {"data": {"eval_rows": 6, "max_length": 120}, "sampling": SHORT},
 }

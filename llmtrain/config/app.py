@@ -14,23 +14,20 @@ import hydra
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from llmtrain.config import recipes, sweep
+from llmtrain.config import recipes, safety, sweep, words
 from llmtrain.config.check import build, mapping
 from llmtrain.config.paths import CONF
-from llmtrain.config.schema import COMMANDS
 from llmtrain.errors import ConfigError, LlmtrainError, UsageError
 from llmtrain.run import directory
 from llmtrain.run.provenance import redact
 
 log = logging.getLogger("llmtrain")
 ENVIRONMENT = ("LLMTRAIN_RUNS", "LLMTRAIN_CACHE")
-QUIET = ("--cfg", "-c", "--info", "-i", "--hydra-help", "--resolve", "--package", "-p")
 
 
 def main(command: str, args: list[str], prog: str) -> int:
@@ -38,100 +35,143 @@ def main(command: str, args: list[str], prog: str) -> int:
     run_id = directory.new_id()  # one for all jobs of a sweep, in whatever process they run
     OmegaConf.register_new_resolver("run_id", lambda: run_id, replace=True)
     _register()
-    multirun = bool({"-m", "--multirun"} & set(args))
-    looks = any(arg.split("=")[0] in QUIET for arg in args)
-    argv = [prog, *args]
-    root = "" if looks else _check(command, recipes.resolve(command, args), multirun)  # before Hydra makes a directory
-    args = recipes.resolve(command, args)  # again: a pipeline's check has stored its stages' recipes
+    flags, settings = words.split(safety.checked(args))
+    multirun, looks = "--multirun" in flags, bool(set(flags) - {"--multirun"})
+    root, fault = "", None
+    try:
+        if not looks or "--cfg" in flags:
+            root = _check(command, settings, multirun, runs=not looks)
+    except UsageError as error:  # of a configuration that is only looked at, after it was printed
+        fault = error
+    if fault and not looks:
+        raise fault
     codes: list[int] = []
 
     def task(config: DictConfig) -> float | None:
-        code, value = job(config, argv)
+        code, value = job(config, [prog, *args])
         codes.append(code)
         return value
 
     try:
-        with _process([prog, *args]):
+        settings = recipes.resolve(command, settings)
+        with _process([prog, *flags, *settings]):
             hydra.main(config_path=str(CONF), config_name=command, version_base="1.3")(task)()
     except (HydraException, OmegaConfBaseException, ValueError) as error:
-        raise ConfigError(explain(error)) from None
-    if multirun:
-        return sweep.report(Path(root, command, "sweep", run_id))  # hydra.sweep.dir of conf/base.yaml
-    return max(codes, default=0)
+        raise fault or ConfigError(explain(error)) from None
+    finally:
+        failed = sweep.report(Path(root, command, "sweep", run_id)) if multirun and root else 0  # conf/base.yaml
+    if fault:
+        raise fault
+    return failed if multirun else max(codes, default=0)
 
 
-def _check(command: str, args: list[str], multirun: bool) -> str:
-    """Check a single run, or the first job of a sweep, and all stages of a pipeline; returns run.root."""
-    given = [arg for arg in args if not arg.startswith(("-", "hydra.", "hydra/"))]
-    config = _compose(command, _first_job(given) if multirun else given)
-    if command == "pipeline":
-        from llmtrain.stages.pipeline import plan
+def _check(command: str, settings: list[str], multirun: bool, runs: bool) -> str:
+    """Check all jobs, and all stages of a pipeline, before Hydra makes a directory; returns run.root.
 
-        plan(config, Path(config.run.root))
+    runs: whether they are going to, so that their models, data and machine are looked for as well.
+    """
+    from llmtrain.stages import preflight
+
+    faults: dict[str, list[str]] = {}  # what is wrong -> in which jobs
+    roots = set()
+    settings = recipes.resolve(command, settings)
+    with _beside():
+        jobs = list(sweep.jobs(command, settings)) if multirun else [("", settings)]
+        sweep.parsed(settings, multirun)
+    for label, own in jobs:
+        try:
+            roots.add(_checked(command, own, runs))
+        except UsageError as error:
+            faults.setdefault(str(error), []).append(label)
+    if len(roots) > 1:
+        faults[f"run.root: all jobs of a sweep lie in one folder, not in {', '.join(sorted(roots))}; set it once"] = []
+    if faults:
+        raise ConfigError("\n".join(_of_jobs(fault, labels, len(jobs)) for fault, labels in faults.items()))
+    root = roots.pop()
+    if runs:
+        preflight.make_root(root, command)
+    return root
+
+
+def _of_jobs(fault: str, labels: list[str], jobs: int) -> str:
+    """A fault, with the jobs that have it unless all do."""
+    if len(labels) in (0, jobs):
+        return fault
+    more = f" and {len(labels) - 3} more" if len(labels) > 3 else ""
+    return f"{'; '.join(labels[:3])}{more}:\n{fault}"
+
+
+def _checked(command: str, settings: list[str], runs: bool) -> str:
+    """Check a job; returns its run.root. Raises UsageError."""
+    from llmtrain.stages import plan, preflight
+
+    config = _compose(command, settings)
+    idle = _idle(config, settings)
+    if idle:
+        raise ConfigError("\n".join(idle))
+    folder = Path(config.run.root, command, config.run.name, "new")
+    steps = plan.plan(config, folder) if command == "pipeline" else [plan.Step(command, command, config)]
+    if runs:
+        preflight.check(config, steps, folder)
     return config.run.root
-
-
-def _first_job(overrides: list[str]) -> list[str]:
-    """Overrides with the first value of each sweep; what only a sweeper can choose is left out. Raises ConfigError."""
-    first = []
-    try:
-        parsed = OverridesParser.create().parse_overrides(overrides)
-    except HydraException as error:
-        raise ConfigError(explain(error)) from None
-    for override in parsed:
-        if override.is_discrete_sweep():
-            first.append(f"{override.get_key_element()}={next(iter(override.sweep_string_iterator()))}")
-        elif not override.is_sweep_override():
-            first.append(str(override.input_line))
-    return first
 
 
 def compose_stage(command: str, recipe: str, overrides: dict[str, Any], coming: Collection[str] = ()) -> Any:
     """The checked configuration of a stage: its recipe (a name, or a YAML file) under nested overrides.
 
-    coming: paths that an earlier stage will have made by then. Raises ConfigError that names the stage.
+    coming: paths that an earlier stage will have made by then. Raises ConfigError whose keys begin with the stage.
     """
     _register()
+    given = [f"conf={recipe}", *recipes.flat(recipes.choices(command, overrides))]
     with recipes.apart():
         try:
-            return _compose(command, recipes.resolve(command, [f"conf={recipe}", *_flat(overrides)]), coming)
+            return _compose(command, recipes.resolve(command, given), coming)
         except UsageError as error:
-            raise ConfigError(f"{command} (conf={recipe}):\n{error}") from None
+            own = re.sub(r"(^|give |mean |set )(?=[a-z_]+[.=:,])", rf"\1{command}.", str(error), flags=re.MULTILINE)
+            raise ConfigError(f"{command} (conf={recipe}):\n{own}") from None
 
 
-def _flat(overrides: dict[str, Any], at: str = "") -> Iterator[str]:
-    for key, value in overrides.items():
-        where = f"{at}.{key}" if at else key
-        if isinstance(value, dict):
-            yield from _flat(value, where)
-        else:
-            yield f"{where}={_literal(value)}"
+def _compose(command: str, settings: list[str], coming: Collection[str] = ()) -> Any:
+    """Compose beside Hydra's own job and check. Raises ConfigError with all faults."""
+    faults = recipes.faulty_options(command, settings)
+    given = [_forced(command, setting) for setting in settings if setting not in faults]
+    told = list(faults.values())
+    try:
+        with _beside():
+            config = _typed(compose(command, given), command, coming)
+    except ConfigError as error:
+        told.append(str(error))
+    except (HydraException, OmegaConfBaseException, ValueError) as error:
+        told.append(explain(error))
+    if told:
+        raise ConfigError("\n".join(told))
+    return config
 
 
-def _literal(value: Any) -> str:
-    """A value in Hydra's override grammar."""
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, list):
-        return "[" + ",".join(map(_literal, value)) + "]"
-    if isinstance(value, str) and (
-        value in ("true", "false", "null") or not re.fullmatch(r"[A-Za-z_][\w./:-]*", value)
-    ):
-        return recipes.quoted(value)
-    return str(value)
+def _forced(command: str, setting: str) -> str:
+    """Keys that nobody knows are added, so that check.py tells all of them at once, each with the nearest name."""
+    key = setting.lstrip("+").partition("=")[0]
+    is_group = key in ("conf", *recipes.groups_of(command))
+    return setting if is_group or setting.startswith("~") else "++" + setting.lstrip("+")
 
 
-def _compose(command: str, overrides: list[str], coming: Collection[str] = ()) -> Any:
-    """Compose beside Hydra's own job and check. Raises ConfigError."""
-    running = GlobalHydra.instance().hydra  # a pipeline composes its stages inside its own job
+def _idle(config: Any, settings: list[str]) -> list[str]:
+    """Settings of a new model, when pretrain goes on with another one."""
+    if config.command != "pretrain" or config.init is None:
+        return []
+    keys = [setting.lstrip("+").partition("=")[0] for setting in settings]
+    own = [key for key in keys if key.split(".")[0] in ("model", "tokenizer")]
+    return [f"{key}: does nothing with init={config.init}, which brings its own; drop it" for key in own]
+
+
+@contextmanager
+def _beside() -> Iterator[None]:
+    """Hydra's Compose API, whatever job is running: a pipeline composes its stages inside its own."""
+    running = GlobalHydra.instance().hydra
     GlobalHydra.instance().clear()
     try:
         with initialize_config_dir(str(CONF), version_base="1.3"):
-            return _typed(compose(command, overrides), command, coming)
-    except (HydraException, OmegaConfBaseException, ValueError) as error:
-        raise ConfigError(explain(error)) from None
+            yield
     finally:
         GlobalHydra.instance().hydra = running
 
@@ -216,29 +256,21 @@ def run(path: Path) -> tuple[int, float | None]:
 
 
 def explain(error: Exception) -> str:
-    """A composition error in a few lines: what, where, and the nearest name."""
+    """A composition error in a few lines: what, where, and the remedy."""
     cause = error.__cause__ or error.__context__
     text = str(error).split("Config search path:")[0].split("    full_key:")[0]
     lines = [line for line in text.splitlines() if line.strip() and not line.startswith("To append to your config")]
-    if isinstance(cause, OmegaConfBaseException):
+    if isinstance(error, OmegaConfBaseException) and error.full_key:
+        lines = [f"{error.full_key}: {lines[0]}; a recipe refers to other keys of its own as ${{data.rows}}"]
+    elif isinstance(cause, OmegaConfBaseException):
         lines[1:] = [str(cause).splitlines()[0]]
-    unknown = re.search(r"Key '(\w+)' is not in struct|Could not override '([\w.]+)'", str(error) + str(cause or ""))
-    if unknown:
-        lines.append(_nearest(unknown[1] or unknown[2]))
-    missing = re.search(r"In 'conf/.*': Could not find 'conf/(\w+)/(.+)'", text)
-    if missing:
-        lines.append(f"a recipe changes a group with `- override /{missing[1]}: {missing[2]}`")
+    group = re.search(r"In 'conf/.*': Could not find 'conf/(\w+)/(.+)'", text)
+    if group:
+        lines.append(f"a recipe changes a group with `- override /{group[1]}: {group[2]}`")
+    recipe = re.search(r"In 'conf/(.*)': Could not load 'conf/(.+)'", text)
+    if recipe:
+        lines = [
+            f"{recipe[1]}: defaults: {recipe[2]}: no such recipe; a defaults list names shipped ones (--help); put "
+            f"your own files side by side: conf=[{recipe[2]}.yaml,{recipe[1]}.yaml]"
+        ]
     return "\n".join(line for line in lines if line)
-
-
-def _nearest(key: str) -> str:
-    import difflib
-
-    from llmtrain.config.usage import keys
-
-    known = {k.name for command in COMMANDS for k in keys(command)}
-    leaf = {name.split(".")[-1]: name for name in sorted(known, reverse=True)}
-    near = difflib.get_close_matches(key, known, n=1) or [
-        leaf[n] for n in difflib.get_close_matches(key.split(".")[-1], leaf, n=1)
-    ]
-    return f"there is no such key; did you mean {near[0]}?" if near else "there is no such key; --help lists them"

@@ -75,6 +75,15 @@ class Annotator(Enum):
     simulated = "simulated"
 
 
+class Stage(Enum):
+    pretrain = "pretrain"
+    sft = "sft"
+    sample = "sample"
+    reward = "reward"
+    ppo = "ppo"
+    dpo = "dpo"
+
+
 class Improve(Enum):
     ppo = "ppo"
     dpo = "dpo"

@@ -1,9 +1,13 @@
 """<TAB>: recipes, files, group options, keys and enum members, from the YAML files and the schema's names."""
 
+import re
 from pathlib import Path
 
 from llmtrain.config.paths import STAGES, defaults, groups, recipes
 from llmtrain.config.usage import keys
+from llmtrain.config.words import LONG, VALUES
+
+FLAGS = [*VALUES, *LONG, "--multirun", "--resolve", "--help", "--version", "--hydra-help"]
 
 
 def complete(command: str, args: list[str], incomplete: str) -> list[str]:
@@ -11,6 +15,9 @@ def complete(command: str, args: list[str], incomplete: str) -> list[str]:
 
     bash breaks words at `=`: `conf=ti` arrives as `conf`, `=`, `ti`, and wants the right side alone. zsh does not.
     """
+    flag = VALUES.get(LONG.get(args[-1], args[-1])) if args else None
+    if flag or incomplete.startswith("-"):
+        return [word for word in flag or FLAGS if word.startswith(incomplete)]
     if args and args[-1] == "=":
         whole, cut = f"{args[-2]}={incomplete}", len(args[-2]) + 1
     elif not incomplete and args and "=" not in args[-1] and not args[-1].startswith("-") and args[-2:-1] != ["="]:
@@ -31,7 +38,9 @@ def candidates(command: str, word: str) -> list[str]:
     sign = word[: len(word) - len(word.lstrip("+~"))]
     key, equals, value = word[len(sign) :].partition("=")
     if equals:
-        return [f"{sign}{key}={option}" for option in _values(command, key, value) if option.startswith(value)]
+        before, last = re.findall(r"(.*[\[,]|)(.*)", value)[0]  # of a list or a sweep, its last element
+        found = [option for option in _values(command, key, last) if option.startswith(last)]
+        return [f"{sign}{key}={before}{option}" for option in found]
     names = ["conf", *_groups(command), *(k.name for k in keys(command))]
     return [f"{sign}{name}=" for name in dict.fromkeys(names) if name.startswith(key)]
 

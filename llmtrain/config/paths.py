@@ -12,13 +12,20 @@ CONF = _package / "conf" if (_package / "conf").is_dir() else _package.parent / 
 
 def recipes(command: str) -> dict[str, Path]:
     """name -> file of what `conf=NAME` selects."""
-    return {path.stem: path for path in sorted((CONF / "recipe" / command).glob("*.yaml"))}
+    return {path.stem: path for path in sorted((CONF / "recipes" / command).glob("*.yaml"))}
 
 
 def groups() -> dict[str, list[str]]:
     """group -> its options."""
-    folders = (d for d in sorted(CONF.iterdir()) if d.is_dir() and d.name != "recipe")
+    folders = (d for d in sorted(CONF.iterdir()) if d.is_dir() and d.name != "recipes")
     return {d.name: sorted(p.stem for p in d.glob("*.yaml")) for d in folders}
+
+
+def telling(group: str) -> set[str]:
+    """The keys of a group by which its options differ."""
+    texts = [path.read_text(encoding="utf-8") for path in (CONF / group).glob("*.yaml")]
+    options = [dict(re.findall(r"^(\w+): (.*)$", text, re.MULTILINE)) for text in texts]
+    return {key for key in options[0] if len({option[key] for option in options}) > 1}
 
 
 def defaults(command: str) -> dict[str, str]:

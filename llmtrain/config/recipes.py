@@ -16,34 +16,93 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
 
 from llmtrain.config import paths, safety
+from llmtrain.config.names import meant
+from llmtrain.config.words import ELEMENT, bare, literal, quoted
 from llmtrain.errors import ConfigError
 
-ELEMENT = re.compile(r"'[^']*'|\"[^\"]*\"|[^\[\],]+")  # of a comma-separated list, brackets around it or not
+SOURCE = (
+    "name",
+    "path",
+    "split",
+    "text_column",
+    "world",
+    "rows",
+)  # of `data`: where rows come from, not how they are read
 
 
-def resolve(command: str, args: list[str]) -> list[str]:
-    """Store the recipes; return the command line with files and data paths in the form that Hydra takes.
+def resolve(command: str, settings: list[str]) -> list[str]:
+    """Store the recipes; return the settings with files and data paths in the form that Hydra takes.
 
     Raises ConfigError for a recipe that is not there or cannot be used, and for what safety.py refuses.
     """
     ConfigStore.instance().repo["conf"] = {}
+    chosen = _chosen(command, safety.checked(settings))
     known = {name: path.resolve() for name, path in paths.recipes(command).items()}
     for name, path in known.items():
-        _store(name, path)
+        _store(command, name, path, chosen)
     out: list[str] = []
-    for arg in safety.checked(args):
-        key, equals, value = arg.partition("=")
-        if arg == "conf=null":  # no recipe, the root's own values
+    for setting in settings:
+        key, equals, value = setting.partition("=")
+        key = key.lstrip("+")
+        if setting == "conf=null":  # no recipe, the root's own values
             out.append("~conf")
-        elif key.lstrip("+") == "conf" and equals:
-            out.append("conf=" + ELEMENT.sub(lambda m: _option(m.group(), known), value))
-        elif key.lstrip("+") == "data" and equals:
+        elif key == "conf" and equals:
+            out.append("conf=" + ELEMENT.sub(lambda m: _option(command, m.group(), known, chosen), value))
+        elif key == "data" and equals:
             out += data_override(value)
-        elif command == "pipeline" and key.lstrip("+").split(".")[0] in paths.STAGES:
-            out.append("++" + arg.lstrip("+"))
+        elif command == "pipeline" and equals:
+            out.append(_of_stage(setting, key, value))
         else:
-            out.append(arg)
+            out.append(setting)
     return out
+
+
+def _of_stage(setting: str, key: str, value: str) -> str:
+    """A key of a stage, which no schema of Hydra's knows; the choice of a group gets a place of its own."""
+    stage, _, rest = key.partition(".")
+    if stage in paths.STAGES and rest in groups_of(stage):
+        value = ELEMENT.sub(lambda m: quoted(bare(m.group())), value) if rest == "data" else value
+        return f"++{stage}.choose.{rest}={value}"
+    return f"++{key}={value}" if stage in paths.STAGES else setting
+
+
+def groups_of(command: str) -> list[str]:
+    """The groups that a command chooses from, its recipes not among them."""
+    return [group for group in paths.defaults(command) if group != "conf"]
+
+
+def choices(command: str, values: dict[str, Any]) -> dict[str, Any]:
+    """A stage's overrides with the options of its groups under `choose`, where keys below a group do not meet them."""
+    picked = {key: v for key, v in values.items() if key in groups_of(command) and not isinstance(v, dict)}
+    rest = {key: v for key, v in values.items() if key not in picked}
+    return rest | {"choose": {**values.get("choose", {}), **picked}} if picked else values
+
+
+def flat(overrides: dict[str, Any], at: str = "") -> Iterator[str]:
+    """Nested overrides as settings, the choices of groups first."""
+    if not at:
+        for group, option in overrides.get("choose", {}).items():
+            yield from data_of(option if isinstance(option, list) else [option], group)
+    for key, value in overrides.items():
+        if isinstance(value, dict) and (at or key != "choose"):
+            yield from flat(value, f"{at}{key}.")
+        elif not isinstance(value, dict):
+            yield f"{at}{key}={literal(value)}"
+
+
+def faulty_options(command: str, settings: list[str]) -> dict[str, str]:
+    """Settings that choose an option which is not there -> what to say."""
+    options = {group: paths.groups()[group] for group in groups_of(command)}
+    options["conf"] = [name.removesuffix(".yaml") for name in ConfigStore.instance().repo["conf"]]
+    faults = {}
+    for setting in settings:
+        key, _, value = setting.partition("=")
+        key = key.lstrip("+")
+        for word in map(bare, ELEMENT.findall(value)) if key in options else ():
+            if word not in options[key]:
+                there = ", ".join(options[key])
+                faults[setting] = f"{key}={word}: there is no such option{meant(word, options[key])}; known are {there}"
+    return faults
 
 
 @contextmanager
@@ -57,47 +116,78 @@ def apart() -> Iterator[None]:
         repo["conf"] = before
 
 
-def _option(value: str, known: dict[str, Path]) -> str:
+def _option(command: str, value: str, known: dict[str, Path], chosen: dict[str, str]) -> str:
     """The option name of a recipe file; any other value as it is."""
-    bare = value.strip("'\" ")
-    if not (bare.endswith((".yaml", ".yml")) or "/" in bare):
+    word = bare(value)
+    if not (word.endswith((".yaml", ".yml")) or "/" in word):
         return value
-    path = Path(bare).expanduser().resolve()
+    path = Path(word).expanduser().resolve()
     if not path.is_file():
-        raise ConfigError(f"conf={bare}: no such file; give a recipe of `--help` or the path of a YAML file")
-    name = re.sub(r"[^\w-]", "_", path.stem)
+        near = meant(Path(word).stem, paths.recipes(command))
+        raise ConfigError(f"conf={word}: no such file{near}; give a recipe of `--help` or the path of a YAML file")
+    name = re.sub(r"[^\w-]", "_", path.stem, flags=re.ASCII)
     if known.setdefault(name, path) != path:
         name += "-" + hashlib.sha256(str(path).encode()).hexdigest()[:6]
-    _store(name, path)
+    _store(command, name, path, chosen)
     return name
 
 
 def data_override(value: str) -> list[str]:
     """`data=PATH`, `data=[PATH,...]` or a sweep of paths as overrides of the group and its path."""
-    items = [item.strip("'\" ") for item in ELEMENT.findall(value)]
-    if not items:
+    items = [bare(item) for item in ELEMENT.findall(value)]
+    if not any(items):
         raise ConfigError("data=: empty; give a path, hub:org/name, latest or an option of the group (--help)")
     if all(item in paths.groups()["data"] for item in items):
         return [f"data={value}"]
     if value.startswith("["):
-        return ["data=files", f"data.path=[{','.join(map(quoted, items))}]"]
+        return data_of(items)
     return ["data=files", "data.path=" + ",".join(f"[{quoted(item)}]" for item in items)]
 
 
-def quoted(text: str) -> str:
-    """A text in Hydra's override grammar, where a backslash counts only before a quote and at the end."""
-    text = re.sub(r"(\\*)'", r"\1\1\\'", text)
-    return "'" + re.sub(r"(\\+)$", r"\1\1", text) + "'"
+def data_of(items: list[Any], group: str = "data") -> list[str]:
+    """The overrides that choose an option of a group; of `data` also paths."""
+    if group != "data" or items[0] in paths.groups()["data"]:
+        return [f"{group}={literal(items[0])}"]
+    return ["data=files", f"data.path=[{','.join(quoted(str(item)) for item in items)}]"]
 
 
-def _store(name: str, path: Path) -> None:
+def _chosen(command: str, settings: list[str]) -> dict[str, str]:
+    """group -> option as the command line chooses it; of a pipeline also stage.group."""
+    groups = groups_of(command)
+    if command == "pipeline":
+        groups += [f"{stage}.{group}" for stage in paths.STAGES for group in groups_of(stage)]
+    given = {key.lstrip("+"): bare(value) for key, _, value in (setting.partition("=") for setting in settings)}
+    own = paths.groups()["data"]
+    return {
+        key: "files" if key.endswith("data") and given[key] not in own else given[key] for key in groups if key in given
+    }
+
+
+def _store(command: str, name: str, path: Path, chosen: dict[str, str]) -> None:
     node = safety.read(path)
+    _give_way(node, {key: option for key, option in chosen.items() if "." not in key})
+    for stage in paths.STAGES if command == "pipeline" else ():
+        if isinstance(node.get(stage), dict):
+            node[stage] = choices(stage, node[stage])
+            _give_way(node[stage], {k[len(stage) + 1 :]: o for k, o in chosen.items() if k.startswith(f"{stage}.")})
     given = node.get("data")
     if isinstance(given, str | list):  # data: OPTION, data: PATH or data: [PATH,...]
         option = given if given in paths.groups()["data"] else "files"
         node["defaults"] = [*_defaults(node, path), {"override /data": option}]
         node["data"] = {} if given == option else {"path": given if isinstance(given, list) else [given]}
     ConfigStore.instance().store(group="conf", name=name, node=OmegaConf.create(node), package="_global_")
+
+
+def _give_way(node: dict[str, Any], chosen: dict[str, str]) -> None:
+    """Take out of a recipe what an option chosen on the command line stands for: the command line wins."""
+    for group, option in chosen.items():
+        given = node.get(group)
+        if group == "data" and isinstance(given, str | list):
+            del node[group]
+        elif isinstance(given, dict):
+            own = SOURCE if group == "data" else paths.telling(group)
+            if group != "data" or given.get("name", option) != option:
+                node[group] = {key: value for key, value in given.items() if key not in own}
 
 
 def _defaults(node: dict[str, Any], path: Path) -> list[Any]:

@@ -16,7 +16,7 @@ from llmtrain.errors import ConfigError
 from llmtrain.run.provenance import redact, redact_all
 
 MAX_BYTES, MAX_DEPTH = 1 << 18, 20  # a saved configuration has about 4 KiB and depth 3
-FLAGS = ("--cfg", "-c", "--resolve", "--package", "-p", "--info", "-i", "--multirun", "-m", "--hydra-help")
+FLAGS = ("--cfg", "-c", "--resolve", "--package", "-p", "--info", "-i", "--multirun", "-m", "--hydra-help", "--")
 CODE_KEYS = {"_target_", "_partial_", "_args_", "_recursive_", "_convert_", "_component_", "()", "custom_search_space"}
 HYDRA = ("hydra.sweeper", "hydra.launcher")  # all that a user sets of Hydra's own
 ALLOWED = " and ".join(HYDRA)
@@ -51,7 +51,8 @@ def read(path: Path) -> dict[str, Any]:
     except (OSError, ValueError, RecursionError, OmegaConfBaseException) as error:
         raise ConfigError(f"{path}: cannot be read ({error})") from None
     except yaml.YAMLError as error:
-        raise ConfigError(f"{path}: not valid YAML: {error}") from None
+        shown = re.sub(r'"<\w+ string>"', str(path), str(error))
+        raise ConfigError(f"{path}: not valid YAML: {shown}") from None
     if not isinstance(node, dict):
         raise ConfigError(f"{path}: a recipe is a mapping of keys to values")
     _refuse(node, path)

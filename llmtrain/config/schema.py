@@ -12,12 +12,14 @@ from omegaconf import MISSING
 from llmtrain.config.choices import AdvantageName, Annotator, Architecture, DataName, Device, DPOLoss, Dtype, Improve
 
 # isort: split
-from llmtrain.config.choices import KLName, MissingEos, OnBadRow, ScheduleName, Tie, TokenizerName
+from llmtrain.config.choices import KLName, MissingEos, OnBadRow, ScheduleName, Stage, Tie, TokenizerName
 
 
-def number(low: float | None = None, high: float | None = None) -> Any:
-    """A required number within [low, high]; None leaves a side open."""
-    return field(default=MISSING, metadata={"low": low, "high": high})
+def number(
+    low: float | None = None, high: float | None = None, above: float | None = None, below: float | None = None
+) -> Any:
+    """A required number within [low, high], more than `above`, less than `below`; None leaves a side open."""
+    return field(default=MISSING, metadata={"low": low, "high": high, "above": above, "below": below})
 
 
 @dataclass
@@ -30,8 +32,8 @@ class Run:
 class Launch:
     device: Device = MISSING
     dtype: Dtype = MISSING
-    threads: int = number(0)
-    nproc_per_node: int = number(1)
+    threads: int = number(0, 1024)
+    nproc_per_node: int = number(1, 256)
 
 
 @dataclass
@@ -87,11 +89,11 @@ class Batch:
 @dataclass
 class Optimizer:
     lr: float = number(0)
-    beta1: float = number(0, 1)
-    beta2: float = number(0, 1)
+    beta1: float = number(0, below=1)
+    beta2: float = number(0, below=1)
     eps: float = number(0)
     weight_decay: float = number(0)
-    clip_norm: float = number(0)
+    clip_norm: float = number(above=0)
 
 
 @dataclass
@@ -122,9 +124,9 @@ class Sampling:
 class KL:
     name: KLName = MISSING
     coef: float = number(0)
-    target: float = number(0)
-    horizon: float = number(1)
-    cap: float | None = number(0)
+    target: float | None = number(above=0)
+    horizon: float | None = number(1)
+    cap: float | None = number(above=0)
 
 
 @dataclass
@@ -141,30 +143,30 @@ class Judge:
     require_probes: bool = MISSING
     missing_eos: MissingEos = MISSING
     missing_eos_score: float = MISSING
-    scale: float = number(0)
-    clip: float | None = number(0)
+    scale: float = number(above=0)
+    clip: float | None = number(above=0)
 
 
 @dataclass
 class Clipping:
-    ratio: float = number(0)
-    value: float | None = number(0)
+    ratio: float = number(above=0)
+    value: float | None = number(above=0)
     value_coef: float = number(0)
 
 
 @dataclass
 class Stop:
     metric: str | None = MISSING
-    threshold: float = MISSING
-    confidence: float = number(0.5, 0.9999)
-    patience: int = number(1)
-    min_steps: int = number(0)
+    threshold: float | None = MISSING
+    confidence: float | None = number(0.5, 0.9999)
+    patience: int | None = number(1)
+    min_steps: int | None = number(0)
 
 
 @dataclass
 class Common:
     command: str = MISSING
-    seed: int = number(0)
+    seed: int = number(0, 2**63 - 1)
     run: Run = MISSING
     launch: Launch = MISSING
     log: Log = MISSING
@@ -179,8 +181,8 @@ class Training(Common):
     schedule: Schedule = MISSING
     loop: Loop = MISSING
     batch: Batch = MISSING
-    max_steps: int | None = number(1)
-    epochs: float | None = number(0)
+    max_steps: int | None = number(1, 10**9)
+    epochs: float | None = number(above=0)
     max_time: str | None = MISSING
 
 
@@ -233,7 +235,7 @@ class PPO(Training):
     critic_lr: float = number(0)
     ppo_epochs: int = number(1)
     minibatches: int = number(1)
-    target_kl: float | None = number(0)
+    target_kl: float | None = number(above=0)
     stop: Stop = MISSING
 
 
@@ -241,7 +243,7 @@ class PPO(Training):
 class DPO(Training):
     init: str = MISSING
     loss: DPOLoss = MISSING
-    beta: float = number(0)
+    beta: float = number(above=0)
     label_smoothing: float = number(0, 0.5)
     sampling: Sampling = MISSING
     stop: Stop = MISSING
@@ -260,7 +262,7 @@ class Preview(Common):
     """`llmtrain data`: what a stage will see."""
 
     init: str | None = MISSING
-    stage: str = MISSING
+    stage: Stage = MISSING
     data: Data = MISSING
     tokenizer: Tokenizer = MISSING
     show: int = number(1)

@@ -1,18 +1,91 @@
-"""The end of a sweep: one table of its jobs, best first, printed and written as sweep.csv."""
+"""A sweep: its jobs, before any runs; and its end, one table of them, best first, printed and written as sweep.csv."""
 
 import csv
+import itertools
 import json
+import math
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from hydra import compose
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
 from rich.console import Console
 from rich.table import Table
 
+from llmtrain.errors import ConfigError
 from llmtrain.run import directory
 
 LOWER_IS_BETTER = ("loss", "perplexity", "bits_per_byte")
 JOB = re.compile(r"\d+-.+")
+LIMIT = 64  # jobs that are checked before a sweep; of a larger one, every value in at least one job
+
+
+def parsed(settings: list[str], multirun: bool) -> list[Override]:
+    """Settings as Hydra reads them. Raises ConfigError with all that it cannot read, and sweeps without -m."""
+    loader = GlobalHydra.instance().config_loader() if GlobalHydra.instance().is_initialized() else None
+    parser = OverridesParser.create(config_loader=loader)
+    found, faults = [], []
+    for setting in settings:
+        key, _, value = setting.partition("=")
+        key = "data" if key == "data.path" else key.lstrip("+")
+        try:
+            found += parser.parse_overrides([setting])
+        except HydraException as error:
+            reason = str(error).splitlines()[0]
+            faults.append(f"{key}: {value!r} cannot be read ({reason}); put text in quotes twice: '{key}=\"TEXT\"'")
+            continue
+        several = found[-1].is_sweep_override()
+        if several and not multirun:
+            together = value.replace("],[", ",") if key == "data" else f"[{value}]"
+            faults.append(
+                f"{key}: several values; add -m to run each, or write {key}={together} to give them as a list"
+            )
+        if several and key == "run.root":
+            faults.append("run.root: cannot be swept, all jobs of a sweep lie in one folder; sweep run.name")
+        if key.startswith(("hydra.", "hydra/")) and not multirun:
+            faults.append(f"{key}: does nothing without -m")
+    if faults:
+        raise ConfigError("\n".join(faults))
+    return found
+
+
+def jobs(command: str, settings: list[str]) -> Iterator[tuple[str, list[str]]]:
+    """What sets a job apart, and all its settings; those that only another sweeper can choose are left out.
+
+    Raises ConfigError. Called where Hydra is initialized.
+    """
+    given = parsed(settings, multirun=True)
+    params: list[Override] = []
+    try:
+        plain = [str(o.input_line) for o in given if not o.is_sweep_override()]
+        sweeper = compose(command, plain, return_hydra_config=True).hydra.sweeper
+        params = parsed([f"{key}={value}" for key, value in (sweeper.get("params") or {}).items()], multirun=True)
+    except HydraException:  # its fault is every job's, and told there
+        pass
+    lists = {o.get_key_element(): _values(o) for o in (*params, *given)}
+    values = [v for v in lists.values() if v]
+    swept = [number for number, v in enumerate(values) if len(v) > 1]
+    combined: Iterator[tuple[str, ...]] = itertools.product(*values)
+    if math.prod(map(len, values)) > LIMIT:
+        side_by_side = zip(*map(itertools.cycle, values), strict=False)
+        combined = itertools.islice(side_by_side, min(LIMIT, max(map(len, values))))
+    for job in combined:
+        yield " ".join(job[number] for number in swept), list(job)
+
+
+def _values(override: Override) -> list[str]:
+    """Each value of a sweep as a setting of its own."""
+    key = override.get_key_element()
+    if key.startswith("hydra"):
+        return []
+    if override.is_discrete_sweep():
+        return [f"{key}={value}" for value in itertools.islice(override.sweep_string_iterator(), LIMIT + 1)]
+    return [] if override.is_sweep_override() else [str(override.input_line)]
 
 
 def rows(folder: Path) -> list[dict[str, Any]]:

@@ -76,10 +76,13 @@ class AdaptiveKL(FixedKL):
         self.coef *= 1 + error * responses / self.horizon
 
 
-def controller(name: str, coef: float, target: float, horizon: float) -> FixedKL:
-    """The coefficient by its name in config.schema.KLName: fixed or adaptive."""
+def controller(name: str, coef: float, target: float | None, horizon: float | None) -> FixedKL:
+    """The coefficient by its name in config.schema.KLName: fixed, or adaptive with a target and a horizon."""
     assert name in CONTROLLERS, f"kl.name={name}: one of {', '.join(CONTROLLERS)}"
-    return AdaptiveKL(coef, target, horizon) if name == "adaptive" else FixedKL(coef)
+    if name == "fixed":
+        return FixedKL(coef)
+    assert target is not None and horizon is not None, "an adaptive coefficient has a target and a horizon"
+    return AdaptiveKL(coef, target, horizon)
 
 
 CONTROLLERS = ("fixed", "adaptive")

@@ -1,4 +1,4 @@
-"""`llmtrain runs`: the tree of runs, what came from what."""
+"""`llmtrain runs`: the tree of runs, what came from what; and which of them a path names."""
 
 import os
 import time
@@ -9,13 +9,15 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from llmtrain.errors import RunError
+from llmtrain.errors import InitError, RunError
 from llmtrain.run import directory, lineage, metrics
 
 COLORS = {"finished": "green", "stopped": "green", "running": "cyan", "failed": "red", "died": "red"}
 OTHER_COLOR = "yellow"
 REASON = 60  # characters of why a run failed
 SKIPPED = ("checkpoints", "samples", "tensorboard", ".hydra")
+NAMED = 4  # runs that a message names
+EXTENDED = ("pretrain", "sft", "ppo", "dpo")  # whose result can be what the same command begins with
 
 
 @dataclass
@@ -32,12 +34,49 @@ class Entry:
     children: list["Entry"] = field(default_factory=list)
 
 
-def table(root: str | Path) -> Table:
-    """The runs under `root` as a rich table: children under the run they started from, oldest first."""
+def run_at(path: Path) -> Path:
+    """The run that `path` names. Raises InitError, which names runs near by, when it is none."""
+    if (path / directory.CONFIG).is_file():
+        return path
+    if not path.is_dir():
+        what = "is a file" if path.is_file() else "does not exist"
+        near = [path.parent] if (path.parent / directory.CONFIG).is_file() else []
+    else:
+        what, near = "is not a run directory", _runs(path)
+    named = ", ".join(map(str, near[-NAMED:]))
+    raise InitError(f"{path} {what}; " + (f"name one of its runs: {named}" if near else "llmtrain runs lists the runs"))
+
+
+def farewell(path: Path) -> str | None:
+    """What to tell of a run that has nothing left to do; None for one that can go on."""
+    result = directory.read_result(path)
+    if result is None or result["status"] not in directory.DONE or str(result.get("reason")).startswith("max_time"):
+        return None
+    config = directory.read_config(path)
+    if result["status"] == "finished" and (config.get("max_steps") or 0) > result.get("step", 0):
+        return None  # somebody raised max_steps in its config.yaml
+    command = config.get("command")
+    more = f" init={path} max_steps=STEPS epochs=null" if command in EXTENDED else ""
+    return (
+        f"{path} is {result['status']} at step {result.get('step')}: {result.get('reason')}\n"
+        f"to {'train on from it' if more else 'run it again'}: llmtrain {command} conf={path / directory.CONFIG}{more}"
+    )
+
+
+def table(root: str | Path) -> Table | None:
+    """The runs under `root` as a rich table: children under the run they started from, oldest first; None without any.
+
+    Raises InitError for a folder that is not there.
+    """
+    if not Path(root).is_dir():
+        raise InitError(f"{root}: no such folder; llmtrain runs FOLDER takes the run.root of your runs")
+    entries = forest(Path(root))
+    if not entries:
+        return None
     view = Table(title=f"runs in {root}", title_justify="left")
     for column in ("run", "state", "step", "result", "age", "also from"):
         view.add_column(column, justify="right" if column in ("step", "age") else "left", no_wrap=column == "run")
-    for entry in forest(Path(root)):
+    for entry in entries:
         _add(view, entry, "")
     return view
 

@@ -38,7 +38,7 @@ NAMES = (
     r"|(?:hf|hub|api|auth|access|refresh|wandb|github|gitlab|bearer|session)[_-]?token)"
     r"|token(?=['\"]?\s*[=:]\s*['\"]?\S{8})"
 )
-VALUE = r"\"[^\"]*\"|'[^']*'|[^\s,;&'\"\]})]+"
+VALUE = r"\[redacted\]|\"[^\"]*\"|'[^']*'|[^\s,;&'\"\]})]+"
 NAMED = re.compile(
     rf"(?i)(?P<name>(?<![A-Za-z0-9_])(?<![A-Za-z0-9]-)(?:{NAMES}))(?P<sep>['\"]?\s*[=:]\s*)(?P<value>{VALUE})"
 )

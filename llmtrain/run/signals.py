@@ -28,6 +28,8 @@ class StopSignal:
         self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> "StopSignal":
+        if _open:  # what came before this stage of a pipeline began is for it too
+            self.requested, self._at = _open[-1].requested, _open[-1]._at
         _open.append(self)
         if threading.current_thread() is threading.main_thread():
             self._before = {number: signal.signal(number, self._came) for number in SIGNALS}

@@ -5,39 +5,28 @@ from pathlib import Path
 from rich.console import Console
 from rich.markup import escape
 
-from llmtrain.config.schema import Preview
+from llmtrain.config.schema import Preview, Stage
 from llmtrain.data import preview
 from llmtrain.data.records import Kind
-from llmtrain.errors import ConfigError
 from llmtrain.run import directory
 from llmtrain.stages import inputs, setup
+from llmtrain.stages.preflight import KINDS
 from llmtrain.stages.pretrain import new_tokenizer
-
-KINDS = {
-    "pretrain": Kind.text,
-    "sft": Kind.chat,
-    "reward": Kind.ranking,
-    "dpo": Kind.ranking,
-    "sample": Kind.prompt,
-    "ppo": Kind.prompt,
-}
 
 
 def run(config: Preview, path: Path) -> dict:
     """Print counts, lengths and rows; with init= in that model's tokens, else in those of a tokenizer trained here."""
-    if config.stage not in KINDS:
-        raise ConfigError(f"stage={config.stage}: choose one of {', '.join(KINDS)}")
-    kind = KINDS[config.stage]
+    kind = KINDS[config.stage.value]
     source = inputs.records(config, config.data, kind)
     if config.init:
         origin = setup.origin_of(config, path, "init", config.init, ("pretrain",))
-        tokenizer = setup.tokenizer_at(origin.path, chat=kind is not Kind.text, adopts=config.stage == "sft")
+        tokenizer = setup.tokenizer_at(origin.path, chat=kind is not Kind.text, adopts=config.stage is Stage.sft)
     else:
         tokenizer = new_tokenizer(config.tokenizer, source)
     table = inputs.table(config.data, source, kind, tokenizer)
     rows = inputs.split(source, table, config.data, kind)
     console = Console()
-    console.print(f"[bold]{escape(source.description)}[/], as {config.stage} sees it: {rows.split.description}")
+    console.print(f"[bold]{escape(source.description)}[/], as {config.stage.value} sees it: {rows.split.description}")
     preview.show(table, kind, tokenizer, console, rows=config.show, skipped=source.skipped)
     metrics = {name: float(value) for name, value in source.counts.items()}
     directory.write_result(path, "finished", f"{len(table)} rows shown", 0, metrics)

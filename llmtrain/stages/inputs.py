@@ -17,13 +17,12 @@ from llmtrain.data.records import Chat, Kind, Prompt, Ranking, Text
 from llmtrain.data.sources import Source, gather, read
 from llmtrain.data.split import Split, train_eval
 from llmtrain.errors import DataError
-from llmtrain.run import durable
-from llmtrain.run.lineage import resolve_file
 from llmtrain.run.seeding import derive
+from llmtrain.stages.preflight import RANKINGS as RANKINGS
+from llmtrain.stages.preflight import where
 
 log = logging.getLogger("llmtrain")
 
-RANKINGS = "rankings.jsonl"  # what `sample` leaves for `reward` and `dpo`
 CLEAN_RANKINGS = "clean-rankings.jsonl"  # of held-out prompts, without label noise: to examine a judge
 
 
@@ -63,7 +62,7 @@ def records(config: Common, data: Data, kind: Kind) -> Source:
     """The records of `data`, whatever it names."""
     if data.name is DataName.microworld:
         return _microworld(data, kind, config.seed)
-    paths = [str(_path(config, path)) for path in data.path]
+    paths = [where(path, config.run.root, config.run.name) for path in data.path]
     return read(
         paths,
         kind,
@@ -72,13 +71,6 @@ def records(config: Common, data: Data, kind: Kind) -> Source:
         on_bad_row=data.on_bad_row.value,
         limit=data.rows,
     )
-
-
-def _path(config: Common, path: str) -> str | Path:
-    """`latest` and run directories stand for the rankings that a `sample` run left."""
-    if path == "latest" or durable.exists(Path(path) / "config.yaml"):
-        return resolve_file(path, root=config.run.root, name=config.run.name, stage="sample", file=RANKINGS)
-    return path
 
 
 def texts(source: Source) -> Iterator[str]:
@@ -96,7 +88,7 @@ def texts(source: Source) -> Iterator[str]:
 
 def clean_rankings(config: Common, data: Data, tokenizer: PreTrainedTokenizerBase) -> Table | None:
     """Noise-free rankings of held-out prompts beside the rankings of `sample` runs; None where there are none."""
-    beside = [Path(_path(config, path)).with_name(CLEAN_RANKINGS) for path in data.path]
+    beside = [Path(where(path, config.run.root, config.run.name)).with_name(CLEAN_RANKINGS) for path in data.path]
     found = [str(path) for path in beside if path.is_file()]
     if not found:
         return None

@@ -7,36 +7,26 @@
 
 import json
 import logging
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
-from llmtrain.config.app import compose_stage
 from llmtrain.config.check import mapping
-from llmtrain.config.schema import Annotator, DataName, Pipeline
-from llmtrain.errors import TrainingError
+from llmtrain.config.schema import Pipeline
+from llmtrain.errors import Interrupted, TrainingError
 from llmtrain.evaluate import hhh
 from llmtrain.launch.processes import execute
 from llmtrain.run import directory, lineage
-from llmtrain.run.session import Session
+from llmtrain.run.session import Session, StopAsked
 from llmtrain.stages import setup
+from llmtrain.stages.plan import Step, plan
 
 log = logging.getLogger("llmtrain")
 
 DONE = ("finished", "stopped")
 SHOWN = 4  # prompts of each H in samples.md
-
-
-@dataclass(frozen=True)
-class Step:
-    """One stage of the path: where it runs, and its whole configuration."""
-
-    name: str
-    command: str
-    config: Any
 
 
 def run(config: Pipeline, path: Path) -> dict:
@@ -45,11 +35,7 @@ def run(config: Pipeline, path: Path) -> dict:
     mesh = setup.mesh_of(config)
     with Session(path, "pipeline", mesh) as session:
         lineage.write(path, {}, {})
-        results = {}
-        for number, step in enumerate(steps, 1):
-            log.info("stage %d of %d: %s", number, len(steps), step.name)
-            results[step.name] = finished(path / step.name) or begin(path / step.name, step)
-            session.poll()
+        results = {step.name: _result(session, step, f"stage {n} of {len(steps)}") for n, step in enumerate(steps, 1)}
         rates = {name.removeprefix("eval-"): r["hhh"] for name, r in results.items() if "hhh" in r}
         summary(path, results, rates)
         metrics = {f"{stage}/{h}": v["rate"] for stage, values in rates.items() for h, v in values.items()}
@@ -62,57 +48,18 @@ def run(config: Pipeline, path: Path) -> dict:
         )
 
 
-def plan(config: Pipeline, path: Path) -> list[Step]:
-    """The stages in order. All are composed and checked before the first one computes; raises ConfigError."""
-    steps: list[Step] = []
-    own: dict[str, dict[str, Any]] = {
-        command: getattr(config, command) for command in ("pretrain", "sft", "sample", "reward", "ppo", "dpo", "eval")
-    }
-
-    def add(name: str, command: str, **links: Any) -> str:
-        shared = {"seed": config.seed, "run": {"root": config.run.root, "name": config.run.name}}
-        launch = {"launch": mapping(config.launch), "log": mapping(config.log)}
-        overrides = merged(shared | launch, own[command], links)
-        steps.append(Step(name, command, compose_stage(command, config.recipe, overrides, rankings)))
-        return str(path / name)
-
-    rankings: list[str] = []
-    evaluated = [add("pretrain", "pretrain")]
-    sft = newest = add("sft", "sft", init=evaluated[0])
-    evaluated.append(sft)
-    for number in range(1, config.rounds + 1):
-        mark = "" if number == config.rounds else f"-{number}"
-        given: dict[str, Any] = {}
-        if config.annotate is not Annotator.none:
-            rankings.append(
-                add(f"sample{mark}", "sample", init=newest, annotate=config.annotate.value, seed=config.seed + number)
-            )
-            given = {"data": {"path": list(rankings)}}
-        if config.improve.value == "dpo":
-            newest = add(f"dpo{mark}", "dpo", init=newest, **given)
-        else:
-            judge = add(f"reward{mark}", "reward", init=sft, **given)
-            newest = add(f"ppo{mark}", "ppo", init=newest, reference=sft, judge={"init": judge})
-    evaluated.append(newest)
-    if own_world(steps):
-        for place in evaluated:
-            add(f"eval-{Path(place).name}", "eval", init=place)
-    return steps
-
-
-def own_world(steps: list[Step]) -> bool:
-    """Whether the demonstrations come from the microworld, whose test prompts have gold graders."""
-    return next(s for s in steps if s.command == "sft").config.data.name is DataName.microworld
-
-
-def merged(*parts: dict[str, Any]) -> dict[str, Any]:
-    """Nested mappings, the later ones winning."""
-    out: dict[str, Any] = {}
-    for part in parts:
-        for key, value in part.items():
-            both = isinstance(value, dict) and isinstance(out.get(key), dict)
-            out[key] = merged(out[key], value) if both else value
-    return out
+def _result(session: Session, step: Step, place: str) -> dict[str, Any]:
+    """The record of a stage, run unless it is done. A signal names the run to go on with: the pipeline's."""
+    path = session.path / step.name
+    try:
+        session.poll()
+        log.info("%s: %s", place, step.name)
+        return finished(path) or begin(path, step)
+    except StopAsked as asked:
+        raise Interrupted(asked.signal, f"before {step.name}; go on with: {session.resume_command}") from None
+    except Interrupted as error:
+        kept = str(error).rpartition(";")[0] or "stopped"
+        raise Interrupted(error.signal, f"{step.name}: {kept}; go on with: {session.resume_command}") from None
 
 
 def finished(path: Path) -> dict[str, Any] | None:

@@ -145,6 +145,8 @@ def plan_of(
 def stop_of(stop: Stop) -> TargetReached | None:
     if stop.metric is None:
         return None
+    assert stop.threshold is not None and stop.confidence is not None  # config/combinations.py: all are set, or none
+    assert stop.patience is not None and stop.min_steps is not None
     return TargetReached(stop.metric, stop.threshold, stop.confidence, stop.patience, stop.min_steps)
 
 

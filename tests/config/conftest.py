@@ -11,6 +11,7 @@ from llmtrain.config import app
 from llmtrain.config.paths import CONF
 from llmtrain.launch import processes
 from llmtrain.run import directory
+from llmtrain.stages import preflight
 
 Act = Callable[[Path, dict[str, Any]], float]
 
@@ -26,7 +27,10 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def executed(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Path, dict[str, Any]]]:
-    """Run directory and saved configuration of each job, in order. A job's metric is its learning rate."""
+    """Run directory and saved configuration of each job, in order. A job's metric is its learning rate.
+
+    The models that a stage begins with are taken to be there.
+    """
     jobs: list[tuple[Path, dict[str, Any]]] = []
 
     def execute(path: Path) -> dict[str, Any]:
@@ -37,6 +41,7 @@ def executed(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Path, dict[str, Any]
         return {"value": value}
 
     monkeypatch.setattr(processes, "execute", execute)
+    monkeypatch.setattr(preflight, "_models", lambda *_: iter(()))
     return jobs
 
 

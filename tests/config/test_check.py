@@ -11,16 +11,20 @@ from llmtrain.config.check import build, mapping
 from llmtrain.config.choices import Device
 from llmtrain.errors import ConfigError
 
+FILES = {"data__name": "files", "data__path": ["hub:a/b", "a.txt"], "data__world": None, "data__rows": None}
+
 
 @pytest.fixture(scope="module")
 def shipped() -> dict[str, Any]:
     """command -> the values of its recipe tiny."""
-    commands = ("pretrain", "sft", "sample", "ppo", "dpo", "pipeline")
+    commands = ("pretrain", "sft", "sample", "ppo", "dpo", "data", "pipeline")
     values = {command: mapping(app.compose_stage(command, "tiny", {})) for command in commands}
     values["pretrain"]["model"] |= {"width": 128, "heads": 4, "context": 256}  # known numbers, whatever is tuned
     values["pretrain"]["tokenizer"] |= {"vocab_size": 1024}
     values["sample"] |= {"answers": 4, "foreign": 4}
+    values["sample"] |= {"noise": 0.1, "held_out": 300}
     values["ppo"]["batch"] |= {"rows": 128}
+    values["ppo"]["stop"] |= {"threshold": 0.92}
     return values
 
 
@@ -73,7 +77,7 @@ def test_values_are_typed(shipped):
         ({"data__path": "a.txt"}, "data.path: 'a.txt' should be a list"),
         ({"data__path": [1]}, r"data.path[0]: 1 should be text"),
         ({"optimizer": 3}, "optimizer: 3 should be a group of keys"),
-        ({"optimizer__lrr": 1}, "optimizer.lrr: there is no such key; did you mean lr?"),
+        ({"optimizer__lrr": 1}, "optimizer.lrr: there is no such key; did you mean optimizer.lr?"),
     ],
 )
 def test_a_wrong_value_is_named_with_its_remedy(shipped, changes, message):
@@ -107,16 +111,50 @@ def test_all_faults_come_at_once(shipped):
         ("sample", {"sampling__temperature": 0.0}, "makes all 4 answers the same"),
         ("ppo", {"minibatches": 3}, "minibatches: 3 does not divide batch.rows=128"),
         ("ppo", {"sampling__temperature": 0.0}, "PPO samples"),
-        ("ppo", {"kl__name": "adaptive", "kl__target": 0.0}, "kl.target: must be more than 0"),
+        ("ppo", {"kl__name": "adaptive", "kl__target": 0.0}, "kl.target: 0.0 must be more than 0"),
         ("dpo", {"label_smoothing": 0.1}, "label_smoothing: 0.1 does nothing with loss=sigmoid"),
         ("dpo", {"loss": "robust", "label_smoothing": 0.5}, "must be less than 0.5"),
         ("dpo", {"data__world": None}, "stop.metric: gold/min needs gold graders"),
+        ("ppo", {"kl__target": 6.0}, "kl.target: 6.0 does nothing with kl.name=fixed; give kl=adaptive"),
+        ("ppo", {"kl__name": "adaptive"}, "kl.horizon: not set; kl.name=adaptive needs it"),
+        ("ppo", {"kl__cap": 0.0}, "kl.cap: 0.0 must be more than 0"),
+        ("ppo", {"clip__ratio": 0.0}, "clip.ratio: 0.0 must be more than 0"),
+        ("ppo", {"judge__scale": 0.0}, "judge.scale: 0.0 must be more than 0"),
+        ("ppo", {"stop__metric": None}, "stop.threshold: 0.92 does nothing with stop.metric=null; give stop=never"),
+        ("ppo", {"stop__patience": None}, "stop.patience: not set; stop.metric needs it"),
+        (
+            "ppo",
+            {"stop__metric": "gold/mean"},
+            "'gold/mean' is none of gold/helpful, gold/honest, gold/harmless, gold/min",
+        ),
+        ("ppo", {"stop__metric": "eval/score"}, "'eval/score' is none of"),
+        ("dpo", {"stop__metric": "eval/win_rate"}, "'eval/win_rate' is none of"),
+        ("sample", {"annotate": "none"}, "noise: 0.1 does nothing with annotate=none"),
+        ("sample", {"annotate": "none"}, "held_out: 300 does nothing with annotate=none"),
+        ("sample", {"policies": ["self@hot"]}, "policies: 'self@hot' is none of RUN, RUN@TEMPERATURE"),
+        ("sft", FILES | {"data__text_column": "a"}, "data.text_column: is for pretrain"),
+        ("sft", FILES | {"data__split": "test", "data__path": ["a.txt"]}, "data.split: test does nothing here"),
+        ("sft", FILES | {"data__world": 0}, "data.world: 0 does nothing here with files"),
+        ("sft", {"data__eval_fraction": 0.0}, "data.eval_fraction: 0 holds nothing out"),
+        ("sft", {"max_time": "0s"}, "max_time: 0s must be more than 0"),
+        ("sft", {"seed": 2**63}, "seed: 9223372036854775808 must be between 0 and"),
+        ("sft", {"launch__threads": 10**6}, "launch.threads: 1000000 must be between 0 and"),
+        ("sft", {"launch__nproc_per_node": 10**6}, "launch.nproc_per_node: 1000000 must be between 1 and"),
+        ("pretrain", {"max_steps": 10**12}, "max_steps: 1000000000000 must be between 1 and"),
+        ("data", {"stage": "bogus"}, "stage: 'bogus' is none of pretrain, sft"),
+        ("data", {"stage": None, "data__text_column": "a"}, "stage: None is none of"),
         ("pipeline", {"improve": "dpo", "ppo": {"seed": 1}}, "ppo: does nothing with improve=dpo"),
         ("pipeline", {"annotate": "none", "rounds": 2}, "rounds: 2"),
     ],
 )
 def test_combinations_that_cannot_be_or_do_nothing(shipped, command, changes, message):
     assert message in fault(shipped[command], **changes)
+
+
+def test_a_wrong_type_hides_no_fault_of_a_sound_part(shipped):
+    text = fault(shipped["ppo"], seed="abc", minibatches=3, batch__rows="x", kl__target=6.0, stop__metric="gold/mn")
+    assert "seed: 'abc'" in text and "batch.rows: 'x'" in text and "kl.target: 6.0" in text and "gold/mn" in text
+    assert "minibatches" not in text  # its other half, batch, is not sound
 
 
 @pytest.mark.parametrize(

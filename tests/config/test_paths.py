@@ -22,5 +22,5 @@ def test_what_a_root_chooses_is_there(command):
 
 
 def test_recipes_are_no_group():
-    assert "recipe" not in paths.groups()
+    assert "recipes" not in paths.groups()
     assert paths.recipes("no-such-command") == {}

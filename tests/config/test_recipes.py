@@ -73,8 +73,14 @@ def test_data_without_a_value_says_what_to_give():
 
 
 def test_the_keys_of_a_stage_reach_a_pipeline():
-    given = ["sft.epochs=2", "+ppo.kl.coef=0.1", "seed=1"]
-    assert recipes.resolve("pipeline", given) == ["++sft.epochs=2", "++ppo.kl.coef=0.1", "seed=1"]
+    given = ["sft.epochs=2", "+ppo.kl.coef=0.1", "seed=1", "sft.data=[a b.txt,c.txt]", "ppo.stop=never"]
+    assert recipes.resolve("pipeline", given) == [
+        "++sft.epochs=2",
+        "++ppo.kl.coef=0.1",
+        "seed=1",
+        "++sft.choose.data=['a b.txt','c.txt']",
+        "++ppo.choose.stop=never",
+    ]
 
 
 @pytest.mark.parametrize("text", ["data: words.txt", "data: [words.txt]", "data: {path: [words.txt], name: files}"])
@@ -91,7 +97,7 @@ def test_a_recipe_names_files_as_the_command_line_does(text):
 def test_a_recipe_builds_on_another_and_changes_a_group():
     Path("mine.yaml").write_text("defaults:\n  - tiny\n  - override /model: small\nseed: 9\n")
     config = app._compose("pretrain", recipes.resolve("pretrain", ["conf=mine.yaml"]))
-    wanted = (conf("model/small")["width"], 9, conf("recipe/pretrain/tiny")["max_steps"])
+    wanted = (conf("model/small")["width"], 9, conf("recipes/pretrain/tiny")["max_steps"])
     assert (config.model.width, config.seed, config.max_steps) == wanted
 
 

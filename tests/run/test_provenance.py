@@ -30,6 +30,7 @@ def test_canaries_are_gone(text):
     assert any(secret in text for secret in SECRETS)
     assert not [secret for secret in SECRETS if secret in redact(text)]
     assert HIDDEN in redact(text)
+    assert redact(redact(text)) == redact(text)
 
 
 @pytest.mark.parametrize(

@@ -70,3 +70,10 @@ def test_in_another_thread_it_installs_nothing():
     thread.start()
     thread.join()
     assert seen == [(None, before)]
+
+
+def test_a_stage_that_opens_after_the_signal_hears_of_it():
+    with StopSignal() as pipeline:
+        os.kill(os.getpid(), signal.SIGTERM)
+        with StopSignal() as stage:
+            assert stage.requested == pipeline.requested == signal.SIGTERM

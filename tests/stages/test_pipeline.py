@@ -1,13 +1,15 @@
 """pipeline: the plan of all stages, and going on at the unfinished one."""
 
 import json
+import os
+import signal
 from pathlib import Path
 
 import pytest
 import tiny
 
 from llmtrain.config.app import compose_stage
-from llmtrain.errors import ConfigError
+from llmtrain.errors import ConfigError, Interrupted
 from llmtrain.run import directory
 from llmtrain.stages import pipeline
 
@@ -66,6 +68,36 @@ def test_fault_in_a_late_stage_is_found_before_the_first_computes(runs):
         pipeline.plan(config, runs)
 
 
+def test_faults_of_all_stages_come_at_once(runs):
+    config, _ = configured(runs, rounds=2)
+    config.pretrain, config.ppo = {"model": {"layers": 0}}, {"seed": -1}
+    with pytest.raises(ConfigError, match=r"(?s)layers: 0.*seed: -1") as caught:
+        pipeline.plan(config, runs)
+    assert str(caught.value).count("seed: -1") == 1
+
+
+@pytest.mark.parametrize(
+    ("stage", "own", "key"),
+    [
+        ("sft", {"init": "x"}, "sft.init"),
+        ("sample", {"seed": 3}, "sample.seed"),
+        ("sample", {"annotate": "none"}, "sample.annotate"),
+        ("reward", {"data": {"path": ["x"]}}, "reward.data.path"),
+        ("reward", {"choose": {"data": "x"}}, "reward.data"),
+        ("ppo", {"judge": {"init": "x"}}, "ppo.judge.init"),
+        ("ppo", {"reference": "x"}, "ppo.reference"),
+        ("eval", {"init": "x"}, "eval.init"),
+        ("pretrain", {"run": {"name": "x"}}, "pretrain.run.name"),
+    ],
+)
+def test_what_the_pipeline_sets_cannot_be_set(stage, own, key, runs):
+    config, _ = configured(runs)
+    setattr(config, stage, own)
+    config.dpo = {}
+    with pytest.raises(ConfigError, match=f"(?m)^{key}: is set by the pipeline; drop it$"):
+        pipeline.plan(config, runs)
+
+
 class Stages:
     """Stands in for the processes: every stage ends at once, one of them fails the first time."""
 
@@ -120,6 +152,30 @@ def test_stage_that_did_not_finish_ends_the_pipeline(runs, monkeypatch):
     monkeypatch.setattr(pipeline, "execute", failed)
     with pytest.raises(Exception, match="pretrain ended as failed: numbers"):
         pipeline.run(config, path)
+
+
+@pytest.mark.parametrize("when", ["in a stage", "as a stage ends"])
+def test_a_signal_names_the_pipeline_to_go_on_with(when, runs, monkeypatch):
+    config, _ = configured(runs)
+    path = runs / "pipeline" / "t" / directory.new_id()
+    directory.create(path, pipeline.mapping(config), argv=[])
+    stages = Stages("")
+
+    def execute(stage: Path) -> dict:
+        if stage.name == "sft" and when == "in a stage":
+            raise Interrupted(signal.SIGTERM, f"saved step 3; go on with: llmtrain resume {stage}")
+        if stage.name == "sft":
+            os.kill(os.getpid(), signal.SIGTERM)
+        return stages.execute(stage)
+
+    monkeypatch.setattr(pipeline, "execute", execute)
+    with pytest.raises(Interrupted) as caught:
+        pipeline.run(config, path)
+    assert caught.value.exit_code == 143
+    assert str(caught.value).endswith(f"go on with: llmtrain resume {path}")
+    assert ("saved step 3" in str(caught.value)) == (when == "in a stage")
+    assert directory.read_result(path)["status"] == "interrupted"
+    assert stages.ran == ["pretrain"] + ["sft"] * (when == "as a stage ends")
 
 
 def test_first_stages_of_a_pipeline_really_run(runs):

@@ -12,13 +12,15 @@ from llmtrain.stages.annotator import Answer, rank
 from llmtrain.stages.policy import text_of
 from llmtrain.text import tokenizers
 
+UNRANKED = {"annotate": "none", "noise": 0.0, "held_out": 0}
+
 
 def lines(file: Path) -> list[dict]:
     return [json.loads(line) for line in file.read_text().splitlines()]
 
 
 def test_sample_answers_every_prompt_as_often_as_asked(chain, runs):
-    run = tiny.ran("sample", runs, **chain.links("sample"), policies=["self@1.5"], answers=4, annotate="none")
+    run = tiny.ran("sample", runs, **chain.links("sample"), policies=["self@1.5"], answers=4, **UNRANKED)
     rows = lines(run / "outputs.jsonl")
     assert len(rows) == 6
     for row in rows:
@@ -31,7 +33,7 @@ def test_answers_do_not_depend_on_how_many_are_written_together(chain, runs):
     made = []
     for rows in (2, 512):
         sampling = {"batch_rows": rows, "max_new_tokens": 12, "temperature": 0.7}
-        run = tiny.ran("sample", runs, **chain.links("sample"), sampling=sampling, annotate="none")
+        run = tiny.ran("sample", runs, **chain.links("sample"), sampling=sampling, **UNRANKED)
         made.append(lines(run / "outputs.jsonl"))
     assert made[0] == made[1]
     texts = {a["text"] for row in made[0] for a in row["answers"]}

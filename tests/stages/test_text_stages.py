@@ -12,7 +12,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, MistralConfig, Mis
 
 from llmtrain.data.pack import pack, targets
 from llmtrain.data.records import Message
-from llmtrain.errors import DataError, InitError
+from llmtrain.errors import ConfigError, InitError
 from llmtrain.models import causal
 from llmtrain.rollout.sample import generate
 from llmtrain.run import metrics
@@ -158,5 +158,5 @@ def test_rows_longer_than_the_model_are_refused(chain, runs):
 
 @pytest.mark.parametrize("stage", ["pretrain", "sft", "reward", "dpo"])
 def test_run_without_held_out_rows_is_refused_before_it_trains(stage, chain, runs):
-    with pytest.raises(DataError, match="data.eval_fraction=0 holds nothing.*above 0"):
+    with pytest.raises(ConfigError, match="data.eval_fraction: 0 holds nothing.*above 0"):
         tiny.ran(stage, runs, **tiny.merged(chain.links(stage), {"data": {"eval_fraction": 0.0}}))

@@ -1,0 +1,226 @@
+"""Faults that lie between keys, found without reading a file. A key that would do nothing is one."""
+
+import dataclasses
+import math
+import re
+from collections.abc import Callable
+from typing import Any
+
+from llmtrain.config.choices import Annotator, DataName, DPOLoss, Improve, KLName, ScheduleName, TokenizerName
+from llmtrain.config.names import meant
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*[smh]?")
+GOLD = ("gold/helpful", "gold/honest", "gold/harmless", "gold/min")
+RATES = {"ppo": (*GOLD, "eval/win_rate", "eval/ended"), "dpo": (*GOLD, "eval/accuracy")}  # better when higher
+HOLD_OUT = ("pretrain", "sft", "reward", "dpo", "data")  # whatever they read; ppo and eval do with files alone
+
+
+def combinations(config: Any, unsound: set[str]) -> list[str]:
+    """The faults between keys; of a check that needs one of the parts in `unsound` there are none."""
+    there = {field.name for field in dataclasses.fields(config)} - unsound
+    return [fault for parts, check in CHECKS if there.issuperset(parts) for fault in check(config)]
+
+
+def _run(config: Any) -> list[str]:
+    if NAME.fullmatch(config.run.name):
+        return []
+    return [f"run.name: {config.run.name!r} may hold letters, digits, . _ - and at most 64 of them"]
+
+
+def _limits(config: Any) -> list[str]:
+    if (config.max_steps is None) == (config.epochs is None):
+        return ["max_steps, epochs: set one of them, and the other to null"]
+    return []
+
+
+def _time(config: Any) -> list[str]:
+    if config.max_time is None:
+        return []
+    match = DURATION.fullmatch(config.max_time.strip())
+    if match is None:
+        return [f"max_time: {config.max_time!r} is not a duration; write 90s, 15m or 2h"]
+    return [] if float(match[1]) else [f"max_time: {config.max_time} must be more than 0; null sets no limit"]
+
+
+def _schedule(config: Any) -> list[str]:
+    s, faults = config.schedule, []
+    if s.name is not ScheduleName.wsd and s.decay:
+        faults.append(f"schedule.decay: {s.decay} does nothing with schedule.name={s.name.value}; set it to 0")
+    if s.name is ScheduleName.constant and s.final != 1:
+        faults.append(f"schedule.final: {s.final} does nothing with schedule.name=constant; set it to 1")
+    if s.warmup + s.decay > 1:
+        faults.append(f"schedule.warmup, schedule.decay: {s.warmup} + {s.decay} is more than the whole run")
+    return faults
+
+
+def _data(config: Any) -> list[str]:
+    data, faults = config.data, []
+    own = data.name is DataName.microworld
+    reads = config.stage and config.stage.value if config.command == "data" else config.command
+    if own and data.path:
+        faults.append(f"data.path: {data.path} does nothing with data.name=microworld; give data=PATH instead")
+    elif not own and not data.path:
+        faults.append("data.path: empty; give data=FILE (or a folder, [FILE,FILE], hub:org/name, latest)")
+    elif not all(path.strip() for path in data.path):
+        faults.append("data.path: holds an empty path; drop it")
+    if data.text_column is not None and (own or reads != "pretrain"):
+        faults.append("data.text_column: is for pretrain on files of your own; set it to null")
+    if data.split != "train" and not any(path.startswith("hub:") for path in data.path):
+        faults.append(f"data.split: {data.split} does nothing here, only hub:org/name has splits; set it to train")
+    if own:
+        faults += [
+            f"data.{key}: not set; the microworld needs it"
+            for key, value in (("rows", data.rows), ("world", data.world))
+            if value is None
+        ]
+    elif data.world is not None and reads not in ("reward", "dpo"):
+        faults.append(f"data.world: {data.world} does nothing here with files; set it to null")
+    held_out = config.command in HOLD_OUT or (config.command in ("ppo", "eval") and not own)
+    if held_out and data.eval_fraction == 0:
+        faults.append("data.eval_fraction: 0 holds nothing out, and what is held out is measured; set it above 0")
+    return faults
+
+
+def _tokenizer(config: Any) -> list[str]:
+    t, faults = config.tokenizer, []
+    if (t.name is TokenizerName.file) != (t.path is not None):
+        faults.append(f"tokenizer.path: {t.path!r} goes with tokenizer.name=file, and only with it")
+    if t.name is not TokenizerName.bpe and t.vocab_size:
+        faults.append(
+            f"tokenizer.vocab_size: {t.vocab_size} does nothing with tokenizer.name={t.name.value}; set it to 0"
+        )
+    if t.name is TokenizerName.bpe and t.vocab_size < 261:
+        faults.append(f"tokenizer.vocab_size: {t.vocab_size} is less than the 256 bytes and 5 control tokens")
+    return faults
+
+
+def _model(config: Any) -> list[str]:
+    m, faults = config.model, []
+    if m.width % m.heads:
+        faults.append(f"model.width: {m.width} is not a multiple of model.heads={m.heads}")
+    elif m.name.value == "llama" and (m.width // m.heads) % 2:
+        faults.append(
+            f"model.width: {m.width} / model.heads={m.heads} is odd; rotary positions need an even head width"
+        )
+    if config.data.max_length > m.context:
+        faults.append(f"data.max_length: {config.data.max_length} is more than model.context={m.context}")
+    if config.sampling.max_new_tokens >= m.context:
+        faults.append(f"sampling.max_new_tokens: must be less than model.context={m.context}")
+    return faults
+
+
+def _sample(config: Any) -> list[str]:
+    if config.answers > 1 and config.sampling.temperature == 0:
+        return [f"sampling.temperature: 0 makes all {config.answers} answers the same; raise it, or answers=1"]
+    return []
+
+
+def _annotate(config: Any) -> list[str]:
+    if config.annotate is Annotator.none:
+        unused = {"foreign": config.foreign, "noise": config.noise, "held_out": config.held_out}
+        return [f"{k}: {v} does nothing with annotate=none; set it to 0" for k, v in unused.items() if v]
+    if config.data.name is not DataName.microworld:
+        return [f"annotate: {config.annotate.value} needs the gold graders of data=microworld; set it to none"]
+    return []
+
+
+def _policies(config: Any) -> list[str]:
+    faults = []
+    for entry in config.policies:
+        where, at, heat = entry.partition("@")
+        if not where.strip() or (at and not _temperature(heat)):
+            faults.append(f"policies: {entry!r} is none of RUN, RUN@TEMPERATURE, self@TEMPERATURE (such as self@1.5)")
+    return faults
+
+
+def _temperature(text: str) -> bool:
+    try:
+        return math.isfinite(float(text)) and float(text) >= 0
+    except ValueError:
+        return False
+
+
+def _pipeline(config: Any) -> list[str]:
+    """Overrides of a stage that this pipeline does not have would do nothing."""
+    stages = {"sample": config.sample, "reward": config.reward, "ppo": config.ppo, "dpo": config.dpo}
+    unused = ["dpo"] if config.improve is Improve.ppo else ["reward", "ppo"]
+    faults = [f"{s}: does nothing with improve={config.improve.value}; drop {s}.*" for s in unused if stages[s]]
+    if config.annotate is Annotator.none:
+        if config.sample:
+            faults.append("sample: does nothing with annotate=none; drop sample.*")
+        if config.rounds > 1:
+            faults.append(f"rounds: {config.rounds} rounds need new rankings each; set annotate, or rounds=1")
+    return faults
+
+
+def _ppo(config: Any) -> list[str]:
+    faults = []
+    if config.batch.rows % config.minibatches:
+        faults.append(f"minibatches: {config.minibatches} does not divide batch.rows={config.batch.rows}")
+    if config.sampling.temperature <= 0:
+        faults.append("sampling.temperature: PPO samples; it must be more than 0")
+    return faults
+
+
+def _kl(config: Any) -> list[str]:
+    kl, faults = config.kl, []
+    for key, value in (("target", kl.target), ("horizon", kl.horizon)):
+        if kl.name is KLName.adaptive and value is None:
+            faults.append(f"kl.{key}: not set; kl.name=adaptive needs it (kl=adaptive sets it)")
+        if kl.name is KLName.fixed and value is not None:
+            faults.append(f"kl.{key}: {value} does nothing with kl.name=fixed; give kl=adaptive, or set it to null")
+    return faults
+
+
+def _dpo(config: Any) -> list[str]:
+    faults = []
+    if config.label_smoothing and config.loss not in (DPOLoss.conservative, DPOLoss.robust):
+        faults.append(
+            f"label_smoothing: {config.label_smoothing} does nothing with loss={config.loss.value}; set it to 0"
+        )
+    if config.loss is DPOLoss.robust and config.label_smoothing >= 0.5:
+        faults.append("label_smoothing: must be less than 0.5 with loss=robust")
+    return faults
+
+
+def _stop(config: Any) -> list[str]:
+    stop = config.stop
+    values = {f.name: getattr(stop, f.name) for f in dataclasses.fields(stop) if f.name != "metric"}
+    if stop.metric is None:
+        told = "does nothing with stop.metric=null; give stop=never"
+        return [f"stop.{k}: {v} {told}" for k, v in values.items() if v is not None]
+    return [f"stop.{k}: not set; stop.metric needs it (stop=target sets it)" for k, v in values.items() if v is None]
+
+
+def _rates(config: Any) -> list[str]:
+    """A run can only wait for a share that it measures and that is better when higher."""
+    metric = config.stop.metric
+    graded = config.data.world is not None
+    known = [rate for rate in RATES[config.command] if graded or rate not in GOLD]
+    if metric is None or metric in known:
+        return []
+    if metric in GOLD:
+        return [f"stop.metric: {metric} needs gold graders, which these data have not; choose {', '.join(known)}"]
+    return [f"stop.metric: {metric!r} is none of {', '.join(known)}{meant(metric, known)}"]
+
+
+# A check, and the parts of the configuration that it reads: it is made where a command has all of them.
+CHECKS: list[tuple[tuple[str, ...], Callable[[Any], list[str]]]] = [
+    (("run",), _run),
+    (("max_steps", "epochs"), _limits),
+    (("max_time",), _time),
+    (("schedule",), _schedule),
+    (("data",), _data),
+    (("tokenizer",), _tokenizer),
+    (("model", "data", "sampling"), _model),
+    (("answers", "sampling"), _sample),
+    (("annotate", "foreign", "noise", "held_out", "data"), _annotate),
+    (("policies",), _policies),
+    (("improve", "annotate", "rounds"), _pipeline),
+    (("minibatches", "batch", "sampling"), _ppo),
+    (("kl",), _kl),
+    (("loss", "label_smoothing"), _dpo),
+    (("stop",), _stop),
+    (("stop", "data"), _rates),
+]

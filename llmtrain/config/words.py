@@ -1,0 +1,96 @@
+"""The words of a command line: flags apart from settings, and values in Hydra's grammar. No Hydra in here."""
+
+import re
+from collections.abc import Iterable
+
+from llmtrain.errors import ConfigError
+
+ELEMENT = re.compile(r"'(?:\\.|[^'\\])*'|\"(?:\\.|[^\"\\])*\"|[^\[\],]+")  # of a list, brackets around it or not
+# Flags with a value and what it may be; --info does without one.
+VALUES = {
+    "--cfg": ("job", "hydra", "all"),
+    "--info": ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath"),
+    "--package": (),
+}
+LONG = {"-c": "--cfg", "-i": "--info", "-p": "--package", "-m": "--multirun"}
+
+
+def split(args: Iterable[str]) -> tuple[list[str], list[str]]:
+    """Flags, and settings: argparse takes no settings on both sides of a flag. Behind `--` there are settings alone.
+
+    Raises ConfigError for a flag's value that cannot be, and for words that are no settings.
+    """
+    flags: list[str] = []
+    settings: list[str] = []
+    rest = list(args)
+    while rest:
+        word = rest.pop(0)
+        if word == "--":
+            settings, rest = settings + rest, []
+        elif not word.startswith("-"):
+            settings.append(word)
+        else:
+            flags += _flag(word, rest)
+    faults = [_no_setting(word) for word in settings if "=" not in word and not word.startswith("~")]
+    if faults:
+        raise ConfigError("\n".join(faults))
+    return flags, [readable(setting) for setting in settings]
+
+
+def _flag(word: str, rest: list[str]) -> list[str]:
+    """A flag with its value, which is taken off `rest`."""
+    name, equals, value = word.partition("=")
+    name = LONG.get(name, name)
+    if name not in VALUES:
+        return [name]
+    known = VALUES[name]
+    if not equals:
+        value = rest.pop(0) if rest and (rest[0] in known or "=" not in rest[0]) else ""
+    value = value or ("all" if name == "--info" else "")
+    if not value or (known and value not in known):
+        wanted = f"one of {', '.join(known)}" if known else "the name of a part, such as optimizer"
+        raise ConfigError(f"{name}: {value!r} is none of its values; give {wanted}")
+    return [name, value]
+
+
+def _no_setting(word: str) -> str:
+    if not word.strip():
+        return f"{word!r}: an empty word; drop it (a shell variable that is not set?)"
+    key = "conf" if word.endswith((".yaml", ".yml")) else "data" if "/" in word or "." in word else ""
+    return f"{word}: settings are written KEY=VALUE" + (f"; did you mean {key}={word}?" if key else "")
+
+
+def readable(setting: str) -> str:
+    """Plain values that are not ASCII in quotes, which the grammar asks for."""
+    key, equals, value = setting.partition("=")
+    if value.isascii() or any(sign in value for sign in "{(\\"):
+        return setting
+    return key + equals + ELEMENT.sub(lambda m: m[0] if m[0].isascii() or m[0][0] in "'\"" else quoted(m[0]), value)
+
+
+def quoted(text: str) -> str:
+    """A text in Hydra's override grammar, where a backslash counts only before a quote and at the end."""
+    text = re.sub(r"(\\*)'", r"\1\1\\'", text)
+    return "'" + re.sub(r"(\\+)$", r"\1\1", text) + "'"
+
+
+def bare(text: str) -> str:
+    """The text inside quotes, or the text itself."""
+    text = text.strip()
+    if len(text) > 1 and text[0] == text[-1] and text[0] in "'\"":
+        return re.sub(rf"\\({text[0]})", r"\1", text[1:-1])
+    return text.strip("'\"")
+
+
+def literal(value: object) -> str:
+    """A value in Hydra's override grammar."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list):
+        return "[" + ",".join(map(literal, value)) + "]"
+    plain = re.compile(r"[A-Za-z_][\w./:-]*", re.ASCII)
+    if isinstance(value, str) and (value in ("true", "false", "null") or not plain.fullmatch(value)):
+        return quoted(value)
+    return str(value)

@@ -1,0 +1,150 @@
+"""What a run needs from its surroundings, looked for before it has a directory: machine, trackers, models, rows.
+
+Cheap beside the run: of files the first usable row is read. No torch here, unless a GPU is asked for by name.
+"""
+
+import logging
+import os
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Sequence
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from llmtrain.config.schema import Common, Data, DataName, Device
+from llmtrain.data.records import Kind
+from llmtrain.data.sources import HUB, read
+from llmtrain.errors import ConfigError, LlmtrainError
+from llmtrain.run import durable, lineage
+from llmtrain.run.directory import CONFIG
+from llmtrain.stages.plan import Step
+
+RANKINGS = "rankings.jsonl"  # what `sample` leaves for `reward` and `dpo`
+KINDS = {
+    "pretrain": Kind.text,
+    "sft": Kind.chat,
+    "sample": Kind.prompt,
+    "reward": Kind.ranking,
+    "ppo": Kind.prompt,
+    "dpo": Kind.ranking,
+    "eval": Kind.chat,
+}
+# Of which commands' runs `latest` means the newest, by command and key.
+LATEST = {
+    ("pretrain", "init"): ("pretrain",),
+    ("sft", "init"): ("pretrain",),
+    ("sample", "init"): ("ppo", "dpo", "sft"),
+    ("reward", "init"): ("sft",),
+    ("ppo", "init"): ("sft",),
+    ("ppo", "reference"): ("sft",),
+    ("ppo", "judge.init"): ("reward",),
+    ("dpo", "init"): ("sft",),
+    ("eval", "init"): ("ppo", "dpo", "sft", "pretrain"),
+    ("data", "init"): ("pretrain",),
+}
+
+
+def check(config: Common, steps: Sequence[Step], made: Path) -> None:
+    """Raises ConfigError with all that the stages `steps` of a command will not find.
+
+    made: the folder of the run, in which earlier stages of a pipeline will leave what later ones read.
+    """
+    pipeline = config.command == "pipeline"
+    faults = [*_machine(config), *_trackers(config)]
+    for step in steps if pipeline or config.command in (*KINDS, "data") else ():
+        prefix = f"{step.command}." if pipeline else ""
+        faults += [prefix + fault for fault in (*_models(step.config, made), *_rows(step.config, made))]
+    if faults:
+        raise ConfigError("\n".join(dict.fromkeys(faults)))
+
+
+def make_root(root: str, command: str) -> None:
+    """Raises ConfigError where no run can lie. Only trying tells: /proc looks writable and is not."""
+    folder = Path(root, command)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)  # as Hydra does next
+        reason = "" if os.access(folder, os.W_OK | os.X_OK) else "Permission denied"
+    except OSError as error:
+        reason = str(error.strerror)
+    if reason:
+        raise ConfigError(f"run.root: {root} cannot be written ({reason}); choose another")
+
+
+def _machine(config: Common) -> Iterator[str]:
+    if config.launch.device is Device.cuda:
+        import torch
+
+        if not torch.cuda.is_available():
+            yield "launch.device: torch sees no GPU; set it to cpu or auto"
+
+
+def _trackers(config: Common) -> Iterator[str]:
+    for name in ("tensorboard", "wandb"):
+        if getattr(config.log, name) and find_spec(name) is None:
+            yield f"log.{name}: {name} is not installed; pip install 'llmtrain[{name}]', or set it to false"
+
+
+def _models(config: Any, made: Path) -> Iterator[str]:
+    named = {"init": config.init}
+    if config.command == "ppo":
+        named |= {"reference": config.reference, "judge.init": config.judge.init}
+    wanted = [(key, init, LATEST[config.command, key]) for key, init in named.items() if init is not None]
+    if config.command == "sample":
+        others = [entry.partition("@")[0] for entry in config.policies]
+        wanted += [("policies", init, LATEST["sample", "init"]) for init in others if init != "self"]
+    for key, init, stages in wanted:
+        if made not in Path(init).parents:
+            if "/" in init and not durable.exists(Path(init).expanduser()):
+                know_the_network()
+            try:
+                lineage.resolve_model(init, root=config.run.root, name=config.run.name, stages=stages)
+            except LlmtrainError as error:
+                yield f"{key}: {str(error).removeprefix('init=')}"
+
+
+def _rows(config: Any, made: Path) -> Iterator[str]:
+    data: Data = config.data
+    if data.name is DataName.microworld:
+        return
+    kind = KINDS[config.stage.value if config.command == "data" else config.command]
+    for path in data.path:
+        if made not in Path(path).parents:
+            fault = _row(config.run.root, config.run.name, path, kind, data.split, data.text_column)
+            if fault:
+                yield f"data.path: {fault}"
+
+
+@cache  # the jobs of a sweep share theirs
+def _row(root: str, name: str, path: str, kind: Kind, split: str, text_column: str | None) -> str | None:
+    """What is wrong with the first usable row."""
+    if path.startswith(HUB):
+        know_the_network()
+    log = logging.getLogger("llmtrain.data.sources")
+    log.disabled, before = True, log.disabled  # the stage tells of every row that it leaves out
+    try:
+        read([where(path, root, name)], kind, split=split, text_column=text_column, on_bad_row="skip", limit=1)
+    except LlmtrainError as error:
+        return str(error)
+    finally:
+        log.disabled = before
+    return None
+
+
+@cache
+def know_the_network() -> None:
+    """Where the hub is out of reach its client, unless told so, tries for half a minute; told, it asks its cache."""
+    try:
+        urllib.request.urlopen(os.environ.get("HF_ENDPOINT", "https://huggingface.co"), timeout=5).close()
+    except urllib.error.HTTPError:  # an answer
+        pass
+    except (OSError, ValueError):
+        os.environ["HF_HUB_OFFLINE"] = "1"  # before the client is imported
+
+
+def where(path: str, root: str, name: str) -> str:
+    """`latest` and run directories stand for the rankings that a `sample` run left."""
+    if path == "latest" or durable.exists(Path(path) / CONFIG):
+        return str(lineage.resolve_file(path, root=root, name=name, stage="sample", file=RANKINGS))
+    return path
