@@ -98,6 +98,13 @@ def test_what_the_pipeline_sets_cannot_be_set(stage, own, key, runs):
         pipeline.plan(config, runs)
 
 
+def test_stages_of_two_worlds_are_refused(runs):
+    config, _ = configured(runs)
+    config.sft = {"data": {"world": 1}}
+    with pytest.raises(ConfigError, match="pretrain.data.world=0, sft.data.world=1.*give all the same"):
+        plan(config, runs)
+
+
 class Stages:
     """Stands in for the processes: every stage ends at once, one of them fails the first time."""
 
