@@ -102,7 +102,7 @@ def test_stages_of_two_worlds_are_refused(runs):
     config, _ = configured(runs)
     config.sft = {"data": {"world": 1}}
     with pytest.raises(ConfigError, match="pretrain.data.world=0, sft.data.world=1.*give all the same"):
-        plan(config, runs)
+        pipeline.plan(config, runs)
 
 
 class Stages:
