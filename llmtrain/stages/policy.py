@@ -2,17 +2,35 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from llmtrain.config.schema import Sampling
+from llmtrain.data.pack import Packed, Targets
 from llmtrain.loop.learner import Stateless
 from llmtrain.models import causal
 from llmtrain.rollout.sample import Completion, generate
 from llmtrain.run.seeding import generator
 from llmtrain.run.session import Session
+
+
+@dataclass(frozen=True)
+class TokenBatch:
+    """Packed sequences and the tokens of them that the loss is on, M of them."""
+
+    packed: Packed
+    targets: Targets
+
+    @property
+    def items(self) -> float:
+        return len(self.targets.ids)
+
+    @property
+    def tokens(self) -> int:
+        return len(self.packed.ids)
 
 
 class Policy(Stateless):

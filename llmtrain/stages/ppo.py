@@ -28,7 +28,7 @@ from llmtrain.run.lineage import Origin
 from llmtrain.run.session import Session
 from llmtrain.stages import inputs, setup
 from llmtrain.stages.heldout import HeldOut, final_scores
-from llmtrain.stages.policy import Policy
+from llmtrain.stages.policy import Policy, TokenBatch
 
 log = logging.getLogger("llmtrain")
 
@@ -36,24 +36,14 @@ RATIO_TOLERANCE = 1e-3  # of the first minibatch's ratio to 1; float32 sums in a
 
 
 @dataclass(frozen=True)
-class TokenBatch:
+class LearntBatch(TokenBatch):
     """Responses of a minibatch, packed behind their prompts; M response tokens."""
 
-    packed: Packed
-    targets: Targets
     old_logp: Tensor  # [M]
     old_values: Tensor  # [M]
     advantages: Tensor  # [M]
     returns: Tensor  # [M]
     first: bool  # of the first minibatch of a rollout, where the ratio must be 1
-
-    @property
-    def items(self) -> float:
-        return len(self.targets.ids)
-
-    @property
-    def tokens(self) -> int:
-        return len(self.packed.ids)
 
 
 class Alignment(Policy):
@@ -82,7 +72,7 @@ class Alignment(Policy):
         self.recent_kl = 0.0
         self.cut_short = False
 
-    def round(self, step: int) -> Iterator[list[TokenBatch]]:
+    def round(self, step: int) -> Iterator[list[LearntBatch]]:
         rollout = self.roll_out(step)
         a = self.config.advantage
         learnt = experience.learn_from(rollout, kl_coef=self.kl.coef, gamma=a.gamma, lam=a.lam, whiten=a.whiten)
@@ -145,19 +135,19 @@ class Alignment(Policy):
             lengths = [len(rollout.prompts[i]) + len(rollout.responses[i]) for i in chosen]
             yield [chosen[part].tolist() for part in by_tokens(lengths, self.config.batch.micro_tokens)]
 
-    def _token_batch(self, part: Experience, first: bool) -> TokenBatch:
+    def _token_batch(self, part: Experience, first: bool) -> LearntBatch:
         packed, wanted = self._pack(part.prompts, part.responses)
         old_logp, values, advantages, returns = (
             x[part.mask].to(self.model.device) for x in (part.old_logp, part.values, part.advantages, part.returns)
         )
-        return TokenBatch(packed, wanted, old_logp, values, advantages, returns, first)
+        return LearntBatch(packed, wanted, old_logp, values, advantages, returns, first)
 
     def _pack(self, prompts: list[list[int]], responses: list[list[int]]) -> tuple[Packed, Targets]:
         packed = pack([p + r for p, r in zip(prompts, responses, strict=True)])
         wanted = after(packed, [len(p) for p in prompts])
         return packed.to(self.model.device), wanted.to(self.model.device)
 
-    def loss(self, batch: TokenBatch) -> Loss:
+    def loss(self, batch: LearntBatch) -> Loss:
         clip, n = self.config.clip, batch.items
         logp = causal.logprobs(self.model, batch.packed, batch.targets, self.config.sampling.temperature)
         policy = ppo.policy_loss(logp, batch.old_logp, batch.advantages, clip_low=clip.ratio)

@@ -1,7 +1,6 @@
 """pretrain: predict the next token of a corpus, from random weights (or from a model, to go on with it)."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +10,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from llmtrain.config.schema import Pretrain, TokenizerName
 from llmtrain.config.schema import Tokenizer as TokenizerConfig
 from llmtrain.data.order import Span, Stream
-from llmtrain.data.pack import Packed, Targets, by_tokens, pack, targets
+from llmtrain.data.pack import by_tokens, pack, targets
 from llmtrain.data.records import Kind
 from llmtrain.data.sources import Source
 from llmtrain.loop.fit import fit
@@ -22,25 +21,9 @@ from llmtrain.run import lineage
 from llmtrain.run.seeding import derive
 from llmtrain.run.session import Session
 from llmtrain.stages import inputs, setup
-from llmtrain.stages.policy import Policy
+from llmtrain.stages.policy import Policy, TokenBatch
 from llmtrain.text import tokenizers
 from llmtrain.text.plain import encode
-
-
-@dataclass(frozen=True)
-class TextBatch:
-    """Rows of the token stream: packed documents and the tokens they predict."""
-
-    packed: Packed
-    targets: Targets
-
-    @property
-    def items(self) -> float:
-        return len(self.targets.ids)
-
-    @property
-    def tokens(self) -> int:
-        return len(self.packed.ids)
 
 
 class Pretraining(Policy):
@@ -61,24 +44,24 @@ class Pretraining(Policy):
         self.held = Stream(rows.split.eval, context, 0)
         self.byte_lengths = torch.from_numpy(tokenizers.byte_lengths(tokenizer))
 
-    def batches(self, rows: list[list[Span]]) -> list[TextBatch]:
+    def batches(self, rows: list[list[Span]]) -> list[TokenBatch]:
         """Micro-batches of at most batch.micro_tokens."""
         sizes = [sum(stop - start for _, start, stop in row) for row in rows]
         return [self._batch([rows[i] for i in part]) for part in by_tokens(sizes, self.config.batch.micro_tokens)]
 
-    def _batch(self, rows: list[list[Span]]) -> TextBatch:
+    def _batch(self, rows: list[list[Span]]) -> TokenBatch:
         pieces = [[self.table.column("ids")[d][start:stop] for d, start, stop in row] for row in rows]
         if not self.config.doc_mask:  # documents of a row see each other, as one sequence
             pieces = [[np.concatenate(row)] for row in pieces if row]
         packed = pack([piece for row in pieces for piece in row])
         wanted = targets(packed, [np.ones(len(piece), bool) for row in pieces for piece in row])
         device = self.model.device
-        return TextBatch(packed.to(device), wanted.to(device))
+        return TokenBatch(packed.to(device), wanted.to(device))
 
-    def round(self, step: int) -> Iterator[list[TextBatch]]:
+    def round(self, step: int) -> Iterator[list[TokenBatch]]:
         yield self.batches(self.stream.at(step, self.config.batch.rows))
 
-    def loss(self, batch: TextBatch) -> Loss:
+    def loss(self, batch: TokenBatch) -> Loss:
         nats, tokens = lm.nll(causal.logprobs(self.model, batch.packed, batch.targets))
         return Loss(nats, {"loss": (nats.item(), float(tokens))})
 

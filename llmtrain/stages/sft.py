@@ -1,14 +1,13 @@
 """sft: teach the model to follow instructions, by demonstrations. The loss is on the answers, their EOS included."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from llmtrain.config.schema import SFT
 from llmtrain.data.order import Rows
-from llmtrain.data.pack import Ids, Packed, Targets, by_tokens, pack, targets
+from llmtrain.data.pack import Ids, by_tokens, pack, targets
 from llmtrain.data.records import Kind
 from llmtrain.loop.fit import fit
 from llmtrain.loop.learner import Evaluation, Loss
@@ -18,25 +17,9 @@ from llmtrain.run import lineage
 from llmtrain.run.seeding import derive
 from llmtrain.run.session import Session
 from llmtrain.stages import inputs, setup
-from llmtrain.stages.policy import Policy
+from llmtrain.stages.policy import Policy, TokenBatch
 
 SHOWN = 8  # held-out prompts that are answered at each evaluation, for people to read
-
-
-@dataclass(frozen=True)
-class ChatBatch:
-    """Packed conversations and the answer tokens they predict."""
-
-    packed: Packed
-    targets: Targets
-
-    @property
-    def items(self) -> float:
-        return len(self.targets.ids)
-
-    @property
-    def tokens(self) -> int:
-        return len(self.packed.ids)
 
 
 class Instruction(Policy):
@@ -54,7 +37,7 @@ class Instruction(Policy):
         self.config, self.table, self.split = config, rows.table, rows.split
         self.order = Rows(config.seed, len(rows.split.train), config.batch.rows)
 
-    def batches(self, indices: Ids) -> list[ChatBatch]:
+    def batches(self, indices: Ids) -> list[TokenBatch]:
         """Micro-batches of at most batch.micro_tokens."""
         ids = [self.table.column("ids")[i] for i in indices]
         masks = [self.table.column("mask")[i] for i in indices]
@@ -62,14 +45,14 @@ class Instruction(Policy):
         for part in by_tokens([len(row) for row in ids], self.config.batch.micro_tokens):
             packed = pack([ids[i] for i in part])
             wanted = targets(packed, [masks[i] for i in part])
-            out.append(ChatBatch(packed.to(device), wanted.to(device)))
+            out.append(TokenBatch(packed.to(device), wanted.to(device)))
         return out
 
-    def round(self, step: int) -> Iterator[list[ChatBatch]]:
+    def round(self, step: int) -> Iterator[list[TokenBatch]]:
         _, rows = self.order.at(step)
         yield self.batches(self.split.train[rows])
 
-    def loss(self, batch: ChatBatch) -> Loss:
+    def loss(self, batch: TokenBatch) -> Loss:
         nats, tokens = lm.nll(causal.logprobs(self.model, batch.packed, batch.targets))
         return Loss(nats, {"loss": (nats.item(), float(tokens))})
 
