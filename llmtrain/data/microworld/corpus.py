@@ -106,17 +106,17 @@ def calendar(world: World, rng: random.Random) -> str:
 
 # page: weight
 PAGES = {
-    biography: 6,
+    biography: 7,
     listing: 2,
     questions_and_answers: 14,
     quiz: 4,
     sums: 4,
-    word_play: 5,
+    word_play: 4,
     animals: 1,
     recipes: 6,
     crime: 2,
     stories: 2,
-    calendar: 3,
+    calendar: 2,
 }
 
 

@@ -70,7 +70,8 @@ KINDS: dict[str, tuple[dict[str, str], str, list[str]]] = {
     ),
 }
 
-# Objects of the crafts. Enough of each that "do VERB to OBJECT" is learnt as copying and not by heart.
+# Objects of the crafts. Enough of each that "do VERB to OBJECT" is learnt as copying and not by heart, and two verbs or
+# more for each object: one whose only combination is held out was never the object of anything.
 PANTRY = FOODS + "apples pears onions carrots peas nuts meat fish corn eggs".split()
 FUEL = "wood paper leaves straw coal twigs logs bark hay moss".split()
 BRITTLE = "egg nut ice glass stick shell plate jar brick branch".split()
@@ -93,7 +94,7 @@ CRAFT: dict[str, tuple[str, str, list[str]]] = {
     "paint": ("a brush", "let it dry", THINGS + PLACES),
     "clean": ("soap and water", "rinse it", THINGS + PLACES),
     "build": ("wood and nails", "test it", THINGS + PLACES),
-    "draw": ("a pencil", "sign it", THINGS + PLACES + PETS),
+    "draw": ("a pencil", "sign it", THINGS + PLACES + PETS + FUEL + BRITTLE + QUICK),
     "feed": ("a full bowl", "wait", PETS),
     "wash": ("soap and water", "rinse it", PETS + THINGS),
     "cook": ("a big pot", "serve it", PANTRY),
