@@ -76,6 +76,13 @@ def after(packed: Packed, starts: Ids) -> Targets:
     return Targets(slots - 1, packed.ids[slots], sequence)
 
 
+def following(packed: Packed, sequences: Sequence[Ids]) -> Targets:
+    """The token behind each one of `packed`, whose sequences are these without their last tokens."""
+    ids = torch.from_numpy(np.concatenate([np.asarray(ids[1:], dtype=np.int64) for ids in sequences]))
+    lengths = packed.bounds.diff()
+    return Targets(torch.arange(len(ids)), ids, torch.repeat_interleave(torch.arange(len(lengths)), lengths))
+
+
 def by_tokens(lengths: Ids, budget: int) -> Iterator[list[int]]:
     """Split 0..len-1, in order, into runs of at most `budget` tokens (a longer single item stands alone)."""
     run: list[int] = []

@@ -10,7 +10,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from llmtrain.config.schema import Pretrain, TokenizerName
 from llmtrain.config.schema import Tokenizer as TokenizerConfig
 from llmtrain.data.order import Span, Stream
-from llmtrain.data.pack import by_tokens, pack, targets
+from llmtrain.data.pack import by_tokens, following, pack
 from llmtrain.data.records import Kind
 from llmtrain.data.sources import Source
 from llmtrain.loop.fit import fit
@@ -45,7 +45,8 @@ class Pretraining(Policy):
         self.byte_lengths = torch.from_numpy(tokenizers.byte_lengths(tokenizer))
 
     def batches(self, rows: list[list[Span]]) -> list[TokenBatch]:
-        """Micro-batches of at most batch.micro_tokens."""
+        """Micro-batches of at most batch.micro_tokens; a row in which no token is a target is left out."""
+        rows = [row for row in rows if row]
         sizes = [sum(stop - start for _, start, stop in row) for row in rows]
         return [self._batch([rows[i] for i in part]) for part in by_tokens(sizes, self.config.batch.micro_tokens)]
 
@@ -53,8 +54,11 @@ class Pretraining(Policy):
         pieces = [[self.table.column("ids")[d][start:stop] for d, start, stop in row] for row in rows]
         if not self.config.doc_mask:  # documents of a row see each other, as one sequence
             pieces = [[np.concatenate(row)] for row in pieces if row]
-        packed = pack([piece for row in pieces for piece in row])
-        wanted = targets(packed, [np.ones(len(piece), bool) for row in pieces for piece in row])
+        sequences = [piece for row in pieces for piece in row]
+        packed = pack(
+            [ids[:-1] for ids in sequences]
+        )  # the last token is a target alone: the model may not know its place
+        wanted = following(packed, sequences)
         device = self.model.device
         return TokenBatch(packed.to(device), wanted.to(device))
 
@@ -69,7 +73,7 @@ class Pretraining(Policy):
         """Held-out loss in nats per token, perplexity, bits per byte; and samples for people to read."""
         nats = tokens = byte_nats = n_bytes = 0.0
         rows = [self.held.row(0, i) for i in range(min(self.held.rows_per_epoch, self.config.data.eval_rows))]
-        for batch in self.batches([row for row in rows if row]):
+        for batch in self.batches(rows):
             logp = causal.logprobs(self.model, batch.packed, batch.targets)
             nats -= logp.sum().item()
             tokens += len(logp)

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from llmtrain.data.pack import after, by_tokens, pack, targets
+from llmtrain.data.pack import after, by_tokens, following, pack, targets
 
 
 def test_pack_by_hand():
@@ -20,6 +20,14 @@ def test_targets_by_hand():
     assert found.at.tolist() == [1, 3]
     assert found.ids.tolist() == [7, 9]
     assert found.sequence.tolist() == [0, 1]
+
+
+def test_following_is_every_token_behind_another():
+    sequences = [[5, 6, 7], [8, 9]]
+    found = following(pack([ids[:-1] for ids in sequences]), sequences)
+    assert found.at.tolist() == [0, 1, 2]
+    assert found.ids.tolist() == [6, 7, 9]
+    assert found.sequence.tolist() == [0, 0, 1]
 
 
 def test_after_is_the_response_behind_the_prompt():

@@ -160,3 +160,10 @@ def test_rows_longer_than_the_model_are_refused(chain, runs):
 def test_run_without_held_out_rows_is_refused_before_it_trains(stage, chain, runs):
     with pytest.raises(ConfigError, match="data.eval_fraction: 0 holds nothing.*above 0"):
         tiny.ran(stage, runs, **tiny.merged(chain.links(stage), {"data": {"eval_fraction": 0.0}}))
+
+
+def test_pretrain_fills_the_whole_context_of_a_model_with_learnt_positions(runs):
+    """A row holds context + 1 tokens, and GPT-2 knows no place for the last one."""
+    model = {"name": "gpt2", "layers": 1, "width": 32, "heads": 2, "ffn_width": 48, "context": 32}
+    run = tiny.ran("pretrain", runs, model=model, data={"max_length": 32}, max_steps=2)
+    assert json.loads((run / "result.json").read_text())["step"] == 2
