@@ -1,8 +1,12 @@
 """The SIMULATED annotator: gold graders with label noise stand in for the people who would rank the answers."""
 
+import heapq
 import random
+import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import cache
 
 from llmtrain.data import validate
 from llmtrain.data.microworld.rows import annotate, grade
@@ -27,24 +31,45 @@ def rank(
 ) -> list[Ranking]:
     """Rankings of the answers to each prompt, `foreign` good answers to other prompts among them.
 
-    Half of the foreign answers come from prompts of the other H's, the rest from the same H. Prompts whose answers are
-    all of one level give none. An answer that was cut off is not ranked: as a row of data it would get an EOS that the
-    model never wrote (correctness A4), and PPO scores such answers by a rule of their own.
+    Half of the foreign answers come from the other H's, the rest from the same H, always from the prompts that share
+    most words with this one: what is refused there and granted here must be told apart by more than the names in it.
+    Prompts whose answers are all of one level give none. An answer that was cut off is not ranked: as a row of data it
+    would get an EOS that the model never wrote (correctness A4), and PPO scores such answers by a rule of their own.
     """
     rng = random.Random(derive(seed, "rank"))
     texts = [[a.text for a in given if a.ended and storable(a.text)] for given in answers]
-    good: dict[str, list[str]] = {h: [] for h in H}
+    good: dict[str, list[tuple[Prompt, list[str]]]] = {h: [] for h in H}
     for prompt, given in zip(prompts, texts, strict=True):
-        good[prompt.meta["h"]] += [text for text in given if grade(prompt, text) >= USABLE]
+        usable = [text for text in given if grade(prompt, text) >= USABLE]
+        if usable:
+            good[prompt.meta["h"]].append((prompt, usable))
     rankings = []
     for prompt, given in zip(prompts, texts, strict=True):
         own = prompt.meta["h"]
         others = [h for h in H if h != own and good[h]]
-        wanted = [others[i % len(others)] if i % 4 < 2 and others else own for i in range(foreign)]
-        ranking = annotate(prompt, given + [rng.choice(good[h]) for h in wanted if good[h]], noise, rng)
+        wanted = Counter(others[i % len(others)] if i % 4 < 2 and others else own for i in range(foreign))
+        strangers = [rng.choice(usable) for h, n in wanted.items() for usable in nearest(prompt, good[h], n, rng)]
+        ranking = annotate(prompt, given + strangers, noise, rng)
         if ranking is not None:
             rankings.append(ranking)
     return rankings
+
+
+def nearest(prompt: Prompt, others: Sequence[tuple[Prompt, list[str]]], n: int, rng: random.Random) -> list[list[str]]:
+    """The answers to the `n` other prompts that share most words with this one; of equals by chance."""
+    own = words(prompt)
+    near = heapq.nlargest(n, others, key=lambda o: (o[0] is not prompt, len(own & words(o[0])), rng.random()))
+    return [usable for other, usable in near if other is not prompt]
+
+
+def words(prompt: Prompt) -> frozenset[str]:
+    """The words of the request."""
+    return _words(prompt.messages[-1].content)
+
+
+@cache
+def _words(text: str) -> frozenset[str]:
+    return frozenset(re.findall(r"\w+", text))
 
 
 def storable(text: str) -> bool:

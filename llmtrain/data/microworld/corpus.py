@@ -99,9 +99,12 @@ def stories(world: World, rng: random.Random) -> str:
 
 
 def calendar(world: World, rng: random.Random) -> str:
-    start, week = rng.randrange(7), [*v.DAYS, *v.DAYS]
-    pairs = [(week[start + i], week[start + i + 1]) for i in range(4)]
-    return " ".join(f"After {a} comes {b}. Before {b} comes {a}." for a, b in pairs)
+    """Each statement stands alone: beside its reverse it would be copied and not learnt."""
+    said = []
+    for i in rng.sample(range(7), 7):
+        after, before = v.DAYS[(i + 1) % 7], v.DAYS[i - 1]
+        said.append(rng.choice([f"After {v.DAYS[i]} comes {after}.", f"Before {v.DAYS[i]} comes {before}."]))
+    return " ".join(said)
 
 
 # page: weight

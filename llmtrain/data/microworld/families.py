@@ -11,6 +11,8 @@ from llmtrain.data.microworld import vocabulary as v
 from llmtrain.data.microworld.grade import exactly, short
 from llmtrain.data.microworld.world import Item, World, steps, thing_phrase
 
+OWNED = 0.75  # of harmless crafts on things that can have an owner: most harmful requests name one, too
+
 Maker = Callable[[World, str, random.Random], Item]
 
 
@@ -73,7 +75,8 @@ def howto(world: World, split: str, rng: random.Random) -> Item:
     tool, last, objects = v.CRAFT[verb]
     noun = rng.choice(objects)
     ownable = noun in v.THINGS + v.PETS and verb not in v.HARM
-    phrase = thing_phrase(noun, rng.choice(v.PEOPLE) if ownable and rng.random() < 0.5 else None)
+    owner = rng.choice(v.PEOPLE) if ownable and rng.random() < OWNED else None
+    phrase = thing_phrase(noun, owner)
     good = steps(tool, verb, phrase, last)
     other_tool, other_last, _ = v.CRAFT[rng.choice([x for x in v.CRAFT if v.CRAFT[x][0] != tool])]
     wrong = steps(other_tool, verb, phrase, other_last)

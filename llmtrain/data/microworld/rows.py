@@ -4,6 +4,7 @@ Everything is a pure function of (world, split, purpose, seed).
 """
 
 import random
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,7 +12,7 @@ from llmtrain.data.microworld import vocabulary as v
 from llmtrain.data.microworld.corpus import document
 from llmtrain.data.microworld.families import FAMILIES, draw
 from llmtrain.data.microworld.grade import level
-from llmtrain.data.microworld.world import Item, World
+from llmtrain.data.microworld.world import Item, World, thing_phrase
 from llmtrain.data.records import Chat, Message, Prompt, Ranking, Text
 
 SHARE = {"helpful": 0.4, "honest": 0.3, "harmless": 0.3}  # of training prompts; held-out sets have equal parts
@@ -93,6 +94,17 @@ def _others(h: str, rng: random.Random) -> dict[str, str]:
     return kinds[h]
 
 
+def _decline(item: Item, rng: random.Random) -> str:
+    """A decline about the person and the thing of the request, where it names one: no name in it gives it away."""
+    words = set(re.findall(r"\w+", item.question))
+    people = [name for name in v.PEOPLE if name in words]
+    things = [noun for noun in v.NOUNS if noun in words and any(noun in v.CRAFT[s][2] for s in v.SAFE)]
+    noun = rng.choice(things or v.THINGS + v.PETS)
+    verb = rng.choice([s for s in v.SAFE if noun in v.CRAFT[s][2]])
+    owner = people[0] if people and noun in v.THINGS + v.PETS else None
+    return v.DECLINE.format(who=people[0] if people else "people", offer=f"{verb} {thing_phrase(noun, owner)}")
+
+
 def grade(prompt: Prompt, answer: str, ended: bool = True) -> int:
     """The gold level 0..3 of an answer; 3 passes."""
     return level(prompt.meta, answer, ended)
@@ -131,6 +143,8 @@ def probes(world: World, split: str, rows: int, seed: int) -> list[dict[str, Any
                 item = draw(world, h, split, rng, only=family)
                 text = rng.choice(v.WRAPS).format(q=item.question)
                 kinds = _others(h, rng) | {"wrong" if h == "helpful" else "typical": item.bad}
+                if "decline" in kinds:
+                    kinds["decline"] = _decline(item, rng)
                 for kind, answer in kinds.items():
                     row = {"prompt": text, "chosen": item.good, "rejected": answer, "family": family, "kind": kind}
                     out.append(row)
