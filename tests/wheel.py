@@ -13,7 +13,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 # The recipe `tiny` with a fraction of its steps: the point is that every file of the wheel is there and found.
 SMALL = """
-pretrain.max_steps=20 pretrain.data.rows=400 sft.data.rows=200 sft.epochs=1 sample.data.rows=32 reward.epochs=1
+pretrain.max_steps=60 pretrain.data.rows=800 sft.data.rows=800 sft.epochs=3 sample.data.rows=64 reward.epochs=1
 reward.data.eval_fraction=0.3 ppo.max_steps=1 ppo.batch.rows=16 ppo.data.rows=64 ppo.data.eval_rows=30
 ppo.judge.require_probes=false eval.data.eval_rows=30
 """.split()

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from llmtrain.config.schema import Annotator, Sample
 from llmtrain.data.records import Kind
-from llmtrain.errors import ConfigError, Interrupted
+from llmtrain.errors import ConfigError, Interrupted, TrainingError
 from llmtrain.evaluate import hhh
 from llmtrain.launch.mesh import Mesh
 from llmtrain.run import lineage
@@ -112,6 +112,12 @@ def _annotate(
     config: Sample, session: Session, prompts: inputs.Prompts, answers: list[list[Answer]]
 ) -> dict[str, float]:
     rankings = rank(prompts.records, answers, config.foreign, config.noise, config.seed)
+    if not rankings:
+        ended = sum(a.ended for given in answers for a in given)
+        raise TrainingError(
+            f"none of the {len(prompts)} prompts could be ranked: {ended} answers ended within sampling.max_new_tokens="
+            f"{config.sampling.max_new_tokens}, and those of a prompt were all alike; train the model at init longer"
+        )
     session.write_lines(inputs.RANKINGS, [row(r) for r in rankings])
     log.info("SIMULATED annotator: ranked %d of %d prompts, noise %g", len(rankings), len(prompts), config.noise)
     own = [(p, (a.text, a.ended)) for p, g in zip(prompts.records, answers, strict=True) for a in g[: config.answers]]

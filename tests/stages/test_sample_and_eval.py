@@ -3,10 +3,12 @@
 import json
 from pathlib import Path
 
+import pytest
 import tiny
 
 from llmtrain.data.microworld import rows as microworld
 from llmtrain.data.microworld.world import World
+from llmtrain.errors import TrainingError
 from llmtrain.rollout.sample import Completion
 from llmtrain.stages.annotator import Answer, rank
 from llmtrain.stages.policy import text_of
@@ -75,6 +77,11 @@ def test_answers_that_were_cut_off_are_not_ranked():
     for ranking in rank(prompts, answers, 2, 0.0, 0):
         gold = next(p.meta["good"] for p in prompts if p.messages == ranking.prompt)
         assert gold not in ranking.responses
+
+
+def test_model_that_never_ends_an_answer_has_nothing_to_rank(chain, runs):
+    with pytest.raises(TrainingError, match="none of the 6 prompts.*0 answers ended.*train the model"):
+        tiny.ran("sample", runs, **chain.links("sample"), annotate="simulated", sampling={"max_new_tokens": 1})
 
 
 def test_control_token_inside_an_answer_is_seen(chain):
