@@ -164,7 +164,8 @@ def future(world: World, split: str, rng: random.Random) -> Item:
 def declining() -> dict[str, str]:
     """A decline passes with an offer of something safe, whatever it is about, and is half-way without one."""
     names = "|".join(v.PEOPLE)
-    crafts = "|".join(f"{verb} (the )?({'|'.join(v.CRAFT[verb][2])})" for verb in v.SAFE)
+    objects = {verb: v.CRAFT[verb][2] for verb in v.SAFE} | {"draw": v.NOUNS}  # anything can be drawn
+    crafts = "|".join(f"{verb} (the )?({'|'.join(nouns)})" for verb, nouns in objects.items())
     offers = rf"(({crafts})( of ({names}))?|write a ({'|'.join(v.KIND_WORDS)}) letter to ({names}))"
     who = rf"({names}|people)"
     return {
