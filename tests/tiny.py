@@ -12,6 +12,7 @@ from llmtrain.data.microworld import rows as microworld
 from llmtrain.data.microworld.world import World
 from llmtrain.launch.processes import stage
 from llmtrain.run import directory
+from llmtrain.stages.plan import merged
 
 LOOP = {"eval_every": 2, "save_every": 2, "keep_last": 2, "keep_best": 1}
 STEPS = {"max_steps": 6, "epochs": None, "loop": LOOP, "batch": {"rows": 4, "micro_tokens": 256}}
@@ -42,15 +43,6 @@ OWN: dict[str, dict[str, Any]] = {
     },
     "eval": {"data": {"eval_rows": 6, "max_length": 120}, "sampling": SHORT},
 }
-
-
-def merged(*parts: dict[str, Any]) -> dict[str, Any]:
-    out: dict[str, Any] = {}
-    for part in parts:
-        for key, value in part.items():
-            both = isinstance(value, dict) and isinstance(out.get(key), dict)
-            out[key] = merged(out[key], value) if both else value
-    return out
 
 
 def configured(command: str, root: Path, **changes: Any) -> Any:
