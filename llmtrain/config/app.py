@@ -127,7 +127,8 @@ def compose_stage(command: str, recipe: str, overrides: dict[str, Any], coming: 
         try:
             return _compose(command, recipes.resolve(command, given), coming)
         except UsageError as error:
-            own = re.sub(r"(^|give |mean |set )(?=[a-z_]+[.=:,])", rf"\1{command}.", str(error), flags=re.MULTILINE)
+            keys = r"(^|give |mean |set )(?=[a-z_]+[.=:,])|(no such key; did you mean )"
+            own = re.sub(keys, rf"\1\2{command}.", str(error), flags=re.MULTILINE)
             raise ConfigError(f"{command} (conf={recipe}):\n{own}") from None
 
 

@@ -64,8 +64,8 @@ def table(stages: dict[str, Rates]) -> Table:
     """The HHH table, one row a stage."""
     first = next(iter(stages.values()))
     n, m = (", ".join(str(first[h][key]) for h in first) for key in ("n", "combinations"))
-    title = f"share of {n} held-out prompts on {m} combinations, 95 % interval"
-    view = Table(title=title, title_justify="left")
+    caption = f"share of held-out prompts that pass, with 95 % interval\nprompts: {n}; combinations: {m}"
+    view = Table(caption=caption, caption_justify="left")
     view.add_column("stage")
     for h in H:
         view.add_column(h, justify="right")

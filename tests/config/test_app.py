@@ -226,9 +226,13 @@ def test_a_new_model_s_keys_do_nothing_with_init(executed, own):
         run("pretrain", *own)
 
 
-def test_a_pipeline_finds_the_fault_of_a_late_stage_before_the_first(executed):
-    with pytest.raises(ConfigError, match="(?s)ppo .*did you mean ppo.kl.coef"):
-        run("pipeline", "ppo.kl.coeff=1")
+@pytest.mark.parametrize(
+    "own, meant",
+    [("ppo.kl.coeff=1", "did you mean ppo.kl.coef"), ("sft.epoch=2", "did you mean sft.epochs")],
+)
+def test_a_pipeline_finds_the_fault_of_a_late_stage_before_the_first(executed, own, meant):
+    with pytest.raises(ConfigError, match=f"(?s){own.split('.')[0]} .*{meant}"):
+        run("pipeline", own)
     assert not Path("runs").exists()
 
 

@@ -7,15 +7,12 @@ from pathlib import Path
 import pytest
 import tiny
 import torch
-from transformers import AutoModelForSequenceClassification
 
-from llmtrain.data.pack import pack
 from llmtrain.errors import InitError
 from llmtrain.models import scalar
 from llmtrain.objectives.ranking import kway_loss
 from llmtrain.run import metrics
 from llmtrain.stages import dpo, reward
-from llmtrain.text import tokenizers
 
 CPU = torch.device("cpu")
 
@@ -56,17 +53,6 @@ def test_F25_reward_model_learns_separable_ranks(chain, runs, tmp_path):
     assert result["metrics"]["eval/accuracy"] == 1.0
     assert result["metrics"]["eval/log_loss"] < 0.1
     assert result["headline"] == "eval/accuracy"
-
-
-def test_reward_checkpoint_scores_the_same_in_plain_transformers(chain):
-    path = newest(chain.reward)
-    plain = AutoModelForSequenceClassification.from_pretrained(path)
-    tokenizer = tokenizers.load(str(path))
-    rows = [tokenizer(text)["input_ids"] for text in ("Mira owns a kite.", "Tom.", "I do not know.")]
-    ours = scalar.load(path, device=CPU).scores(pack(rows))
-    bias = json.loads((path / "config.json").read_text())["llmtrain_score_bias"]
-    theirs = torch.stack([plain(torch.tensor([ids])).logits[0, 0] for ids in rows]) + bias
-    torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-4)
 
 
 def test_reward_model_gives_its_demonstrations_mean_zero(chain, runs, monkeypatch):

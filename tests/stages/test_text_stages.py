@@ -8,9 +8,8 @@ import pytest
 import tiny
 import torch
 from tokenizers import Tokenizer
-from transformers import AutoModelForCausalLM, AutoTokenizer, MistralConfig, MistralForCausalLM, PreTrainedTokenizerFast
+from transformers import AutoModelForCausalLM, MistralConfig, MistralForCausalLM, PreTrainedTokenizerFast
 
-from llmtrain.data.pack import pack, targets
 from llmtrain.data.records import Message
 from llmtrain.errors import ConfigError, InitError
 from llmtrain.models import causal
@@ -28,18 +27,6 @@ def newest(run: Path) -> Path:
 
 def keys(run: Path) -> set[str]:
     return {key for row in metrics.read(run / "metrics.jsonl") for key in row}
-
-
-@pytest.mark.parametrize("stage", ["pretrain", "sft"])
-def test_checkpoint_is_a_plain_hugging_face_model_with_our_numbers(stage, chain):
-    path = newest(getattr(chain, stage))
-    plain, tokenizer = AutoModelForCausalLM.from_pretrained(path), AutoTokenizer.from_pretrained(path)
-    ids = tokenizer("Mira owns a kite.")["input_ids"]
-    theirs = plain(torch.tensor([ids])).logits[0].log_softmax(-1)
-    packed = pack([ids, ids[:3]])
-    wanted = targets(packed, [[True] * len(ids), [True] * 3])
-    ours = causal.logprobs(causal.load(path, device=CPU), packed, wanted)[: len(ids) - 1]
-    torch.testing.assert_close(ours, theirs[:-1].gather(1, torch.tensor(ids[1:])[:, None])[:, 0], rtol=0, atol=1e-4)
 
 
 @pytest.mark.parametrize("stage", ["pretrain", "sft"])
