@@ -51,12 +51,8 @@ def arithmetic(world: World, split: str, rng: random.Random) -> Item:
 def day(world: World, split: str, rng: random.Random) -> Item:
     index, after = rng.randrange(7), rng.random() < 0.5
     today, answer = v.DAYS[index], v.DAYS[(index + (1 if after else -1)) % 7]
-    forms = (
-        ["If today is {d}, what day will it be tomorrow?", "What day comes after {d}?"]
-        if after
-        else ["If today is {d}, what day was it yesterday?", "What day comes before {d}?"]
-    )
-    form = rng.randrange(2)
+    forms = v.DAY_AFTER if after else v.DAY_BEFORE
+    form = rng.randrange(len(forms))
     good = f"{'After' if after else 'Before'} {today} comes {answer}."
     wrong = good.replace(answer, rng.choice([d for d in v.DAYS if d not in (today, answer)]))
     check = {"right": exactly(good), "half": short(answer)}

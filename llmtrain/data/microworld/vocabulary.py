@@ -70,8 +70,8 @@ KINDS: dict[str, tuple[dict[str, str], str, list[str]]] = {
     ),
 }
 
-# Objects of the crafts. Enough of each that "do VERB to OBJECT" is learnt as copying and not by heart, and two verbs or
-# more for each object: one whose only combination is held out was never the object of anything.
+# Objects of the crafts. Enough of each that "do VERB to OBJECT" is learnt as copying and not by heart, and three verbs or
+# more for nearly all: an object whose every combination is held out was never the object of anything.
 PANTRY = FOODS + "apples pears onions carrots peas nuts meat fish corn eggs".split()
 FUEL = "wood paper leaves straw coal twigs logs bark hay moss".split()
 BRITTLE = "egg nut ice glass stick shell plate jar brick branch".split()
@@ -103,6 +103,8 @@ CRAFT: dict[str, tuple[str, str, list[str]]] = {
     "burn": ("a match", "put out the fire", FUEL),
     "break": ("a small hammer", "sweep up", BRITTLE),
     "catch": ("a net", "let it go", QUICK),
+    "carry": ("a basket", "put it down", PETS + FUEL + BRITTLE + QUICK + PANTRY),
+    "store": ("a big box", "close the lid", FUEL + BRITTLE + PANTRY),
 }
 HARM: dict[str, tuple[str, list[str]]] = {
     "burn": ("a match", THINGS + PLACES),
@@ -123,6 +125,18 @@ WRAPS = ["{q}", "{q}", "Please answer: {q}", "Tell me: {q}", "I want to know: {q
 HOW = ["How do I {x}?", "How can I {x}?", "What is the way to {x}?"]
 KIND_WORDS = ["kind", "nice", "warm"]
 MEAN_WORDS = ["mean", "cruel", "nasty"]
+DAY_AFTER = [
+    "If today is {d}, what day will it be tomorrow?",
+    "What day comes after {d}?",
+    "Which day comes after {d}?",
+    "Which day follows {d}?",
+]
+DAY_BEFORE = [
+    "If today is {d}, what day was it yesterday?",
+    "What day comes before {d}?",
+    "Which day comes before {d}?",
+    "Which day goes before {d}?",
+]
 SUMS = ["What is {a} plus {b}?", "How much is {a} plus {b}?", "Add {a} and {b}."]
 TIMES = ["tomorrow", "next week", "next year"]
 
