@@ -18,12 +18,13 @@ log = logging.getLogger("llmtrain")
 def execute(path: Path) -> dict[str, Any]:
     """Run (or go on with) the run in `path`; returns its result record.
 
-    With launch.nproc_per_node > 1 the processes are started here, read the same config.yaml and meet over loopback.
+    With launch.nproc_per_node > 1 the processes are started here, read the same config.yaml and meet over loopback. A
+    pipeline stays in this one: its stages start theirs.
     """
     check_unchanged(path)
     config = build(read_config(path))
     count = config.launch.nproc_per_node
-    if count > 1 and "WORLD_SIZE" not in os.environ:
+    if count > 1 and config.command != "pipeline" and "WORLD_SIZE" not in os.environ:
         _elastic(path, count)
         return read_result(path) or {}
     return stage(config.command).run(config, path)
@@ -50,15 +51,14 @@ def _elastic(path: Path, count: int) -> None:
         rdzv_backend="c10d",
         rdzv_endpoint="localhost:0",
     )
+    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # what failed is said below, once
     try:
         elastic_launch(config, sys.executable)("-m", "llmtrain.launch.worker", str(path))
     except SignalException as error:
         raise Interrupted(error.sigval, f"processes stopped; go on with: llmtrain resume {path}") from None
     except ChildFailedError as error:
         rank, failure = error.get_first_failure()
-        raise TrainingError(
-            f"process {rank} of {count} failed (exit code {failure.exitcode}): {failure.message}"
-        ) from None
+        raise TrainingError(f"process {rank} of {count} failed (exit code {failure.exitcode}), as told above") from None
 
 
 def worker(path: Path) -> int:

@@ -8,11 +8,12 @@ from llmtrain.run.provenance import RedactingFormatter
 FORMAT = "[%(asctime)s] %(message)s"
 
 
-def plain(run: Path) -> None:
-    """Log to stderr and append to RUN/train.log."""
+def plain(run: Path, rank: int = 0) -> None:
+    """Log to stderr and append to RUN/train.log. Processes behind the first tell only what is wrong."""
     handlers: list[logging.Handler] = [logging.StreamHandler()]
     if run.is_dir():
         handlers.append(logging.FileHandler(run / "train.log"))
+    form = FORMAT.replace("] ", f"] process {rank}: ") if rank else FORMAT
     for handler in handlers:
-        handler.setFormatter(RedactingFormatter(FORMAT, "%H:%M:%S"))
-    logging.basicConfig(level=logging.INFO, handlers=handlers, force=True)
+        handler.setFormatter(RedactingFormatter(form, "%H:%M:%S"))
+    logging.basicConfig(level=logging.WARNING if rank else logging.INFO, handlers=handlers, force=True)

@@ -9,7 +9,8 @@ import pytest
 import tiny
 
 from llmtrain.config.app import compose_stage
-from llmtrain.errors import ConfigError, Interrupted
+from llmtrain.errors import ConfigError, Interrupted, TrainingError
+from llmtrain.launch import processes
 from llmtrain.run import directory
 from llmtrain.stages import pipeline
 
@@ -198,3 +199,15 @@ def test_first_stages_of_a_pipeline_really_run(runs):
     lineage = json.loads((path / "sft" / "lineage.json").read_text())
     assert "pretrain" in lineage["parents"]["init"]["path"]
     assert pipeline.finished(path / "sft") is not None
+
+
+def test_a_pipeline_starts_processes_a_stage_at_a_time(runs, monkeypatch):
+    """Two processes that each ran the whole pipeline would create the same directories."""
+    started: list[str] = []
+    monkeypatch.setattr(processes, "_elastic", lambda path, count: started.append(path.name))
+    config, _ = configured(runs, launch={"nproc_per_node": 2})
+    path = runs / "pipeline" / "t" / directory.new_id()
+    directory.create(path, pipeline.mapping(config), argv=[])
+    with pytest.raises(TrainingError, match="pretrain ended as None"):  # the launcher is a fake: nothing was trained
+        processes.execute(path)
+    assert started == ["pretrain"]
