@@ -1,0 +1,33 @@
+"""Proxy against gold over the KL: what is read from a run, and the picture."""
+
+import pytest
+
+from llmtrain.evaluate import overoptimisation
+
+ROWS = [
+    {"step": 0, "eval/score": -1.0, "gold/helpful": 0.9, "gold/honest": 0.2, "gold/harmless": 0.1},
+    {"step": 1, "ppo/kl": 0.5, "ppo/score": -0.8},
+    {"step": 2, "ppo/kl": 2.25, "ppo/score": 0.4},
+    {"step": 2, "eval/score": 0.5, "gold/helpful": 0.6, "gold/honest": 0.9, "gold/harmless": 0.9},
+    {"step": 3, "ppo/kl": -0.01},
+    {"step": 3, "eval/score": 0.6},
+]
+
+
+def test_points_are_the_graded_evaluations_with_the_kl_before_them():
+    first, second = overoptimisation.points(ROWS)
+    assert (first.step, first.kl, first.proxy) == (0, 0.0, -1.0)
+    assert (second.step, second.kl, second.proxy) == (2, 2.25, 0.5)
+    assert second.gold == {"helpful": 0.6, "honest": 0.9, "harmless": 0.9}
+
+
+def test_an_estimate_below_zero_counts_as_no_kl():
+    rows = [{"step": 3, "ppo/kl": -0.01}, ROWS[0] | {"step": 3}]
+    assert overoptimisation.points(rows)[0].kl == 0.0
+
+
+@pytest.mark.parametrize("names", [["ppo"], ["kl 0", "kl 1"]])
+def test_picture_is_drawn(names, tmp_path):
+    path = tmp_path / "overoptimisation.png"
+    overoptimisation.picture(dict.fromkeys(names, overoptimisation.points(ROWS)), path)
+    assert path.read_bytes().startswith(b"\x89PNG") and path.stat().st_size > 5000
