@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from llmtrain.config.schema import AdvantageName
+from llmtrain.config.choices import AdvantageName
 from llmtrain.objectives.advantages import ADVANTAGES, dr_grpo, gae, grpo, reinforce_pp, rloo
 from llmtrain.objectives.masked import length_mask, masked_whiten
 from tests.objectives import bandit
