@@ -60,11 +60,11 @@ class Function:
             value = self.function(prompt, answer, **self._row(row))
             number = float(value) if isinstance(value, Real) else math.nan
         except (Exception, SystemExit) as error:
-            raise TrainingError(f"{self._place(error)}{_shown(prompt, answer)}") from None
+            raise TrainingError(f"judge.path: {self._place(error)}{_shown(prompt, answer)}") from None
         if abs(number) <= LARGEST:
             return number
         told = f"{value}, no finite number" if isinstance(value, Real) else f"a {type(value).__name__}, no number"
-        raise TrainingError(f"{self.file}:{self.line}: {self.name} gave {told}{_shown(prompt, answer)}")
+        raise TrainingError(f"judge.path: {self.file}:{self.line}: {self.name} gave {told}{_shown(prompt, answer)}")
 
     def _row(self, row: Mapping[str, Any]) -> dict[str, Any]:
         return {"row": dict(row)} if self.takes_row else {}
