@@ -50,6 +50,22 @@ class KLName(Enum):
 
 class AdvantageName(Enum):
     gae = "gae"
+    reinforce_pp = "reinforce_pp"
+    grpo = "grpo"
+    dr_grpo = "dr_grpo"
+    rloo = "rloo"
+
+
+class JudgeName(Enum):
+    reward = "reward"
+    rule = "rule"
+    function = "function"
+
+
+class RuleName(Enum):
+    exact = "exact"
+    match = "match"
+    gold = "gold"
 
 
 class MissingEos(Enum):

@@ -6,7 +6,8 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from llmtrain.config.choices import Annotator, DataName, DPOLoss, Improve, KLName, ScheduleName, TokenizerName
+from llmtrain.config import ppo
+from llmtrain.config.choices import Annotator, DataName, DPOLoss, Improve, ScheduleName, TokenizerName
 from llmtrain.config.names import meant
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -154,25 +155,6 @@ def _pipeline(config: Any) -> list[str]:
     return faults
 
 
-def _ppo(config: Any) -> list[str]:
-    faults = []
-    if config.batch.rows % config.minibatches:
-        faults.append(f"minibatches: {config.minibatches} does not divide batch.rows={config.batch.rows}")
-    if config.sampling.temperature <= 0:
-        faults.append("sampling.temperature: PPO samples; it must be more than 0")
-    return faults
-
-
-def _kl(config: Any) -> list[str]:
-    kl, faults = config.kl, []
-    for key, value in (("target", kl.target), ("horizon", kl.horizon)):
-        if kl.name is KLName.adaptive and value is None:
-            faults.append(f"kl.{key}: not set; kl.name=adaptive needs it (kl=adaptive sets it)")
-        if kl.name is KLName.fixed and value is not None:
-            faults.append(f"kl.{key}: {value} does nothing with kl.name=fixed; give kl=adaptive, or set it to null")
-    return faults
-
-
 def _dpo(config: Any) -> list[str]:
     faults = []
     if config.label_smoothing and config.loss not in (DPOLoss.conservative, DPOLoss.robust):
@@ -218,8 +200,11 @@ CHECKS: list[tuple[tuple[str, ...], Callable[[Any], list[str]]]] = [
     (("annotate", "foreign", "noise", "held_out", "data"), _annotate),
     (("policies",), _policies),
     (("improve", "annotate", "rounds"), _pipeline),
-    (("minibatches", "batch", "sampling"), _ppo),
-    (("kl",), _kl),
+    (("minibatches", "batch", "sampling"), ppo.updates),
+    (("kl",), ppo.kl),
+    (("advantage", "batch"), ppo.advantage),
+    (("judge",), ppo.judge),
+    (("judge", "data"), ppo.rule),
     (("loss", "label_smoothing"), _dpo),
     (("stop",), _stop),
     (("stop", "data"), _rates),

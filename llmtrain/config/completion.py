@@ -57,6 +57,8 @@ def _values(command: str, key: str, value: str) -> list[str]:
         return [*_groups(command)[key], *(files if key == "data" else [])]
     if key in ("init", "judge.init", "reference", "data.path"):
         return ["latest", *files]
+    if key == "judge.path":
+        return files
     default = next((k for k in keys(command) if k.name == key), None)
     if default is None:
         return []

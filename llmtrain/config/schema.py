@@ -4,22 +4,17 @@ Every field is required: defaults live in conf/*.yaml alone, with a comment that
 `number(low, high)` gives the closed range a value must lie in; config/check.py reports all faults at once.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from omegaconf import MISSING
 
-from llmtrain.config.choices import AdvantageName, Annotator, Architecture, DataName, Device, DPOLoss, Dtype, Improve
+from llmtrain.config.choices import Annotator, Architecture, DataName, Device, DPOLoss, Dtype, Improve, OnBadRow
 
 # isort: split
-from llmtrain.config.choices import KLName, MissingEos, OnBadRow, ScheduleName, Stage, Tie, TokenizerName
-
-
-def number(
-    low: float | None = None, high: float | None = None, above: float | None = None, below: float | None = None
-) -> Any:
-    """A required number within [low, high], more than `above`, less than `below`; None leaves a side open."""
-    return field(default=MISSING, metadata={"low": low, "high": high, "above": above, "below": below})
+from llmtrain.config.choices import ScheduleName, Stage, Tie, TokenizerName
+from llmtrain.config.ppo import KL, Advantage, Clipping, Judge
+from llmtrain.config.ranges import number
 
 
 @dataclass
@@ -121,40 +116,6 @@ class Sampling:
 
 
 @dataclass
-class KL:
-    name: KLName = MISSING
-    coef: float = number(0)
-    target: float | None = number(above=0)
-    horizon: float | None = number(1)
-    cap: float | None = number(above=0)
-
-
-@dataclass
-class Advantage:
-    name: AdvantageName = MISSING
-    gamma: float = number(0, 1)
-    lam: float = number(0, 1)
-    whiten: bool = MISSING
-
-
-@dataclass
-class Judge:
-    init: str = MISSING
-    require_probes: bool = MISSING
-    missing_eos: MissingEos = MISSING
-    missing_eos_score: float = MISSING
-    scale: float = number(above=0)
-    clip: float | None = number(above=0)
-
-
-@dataclass
-class Clipping:
-    ratio: float = number(above=0)
-    value: float | None = number(above=0)
-    value_coef: float = number(0)
-
-
-@dataclass
 class Stop:
     metric: str | None = MISSING
     threshold: float | None = MISSING
@@ -232,7 +193,6 @@ class PPO(Training):
     kl: KL = MISSING
     advantage: Advantage = MISSING
     clip: Clipping = MISSING
-    critic_lr: float = number(0)
     ppo_epochs: int = number(1)
     minibatches: int = number(1)
     target_kl: float | None = number(above=0)

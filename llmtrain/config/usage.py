@@ -11,7 +11,11 @@ EXAMPLES = {
     "sft": ["init=runs/pretrain/tiny/latest", "data=alpaca.json epochs=3"],
     "sample": ["init=runs/sft/tiny/latest answers=4"],
     "reward": ["data=runs/sample/tiny/latest", "data=hh.jsonl.gz data.on_bad_row=skip"],
-    "ppo": ["judge.init=runs/reward/tiny/latest kl.coef=0.05", "-m kl.coef=0.02,0.05,0.1"],
+    "ppo": [
+        "judge.init=runs/reward/tiny/latest kl.coef=0.05",
+        "-m advantage=gae,rloo,grpo kl.coef=0.02,0.05,0.1",
+        "conf=real data=sums.jsonl judge=function judge.path=my_reward.py:score",
+    ],
     "dpo": ["data=runs/sample/tiny/latest beta=0.1", "data=preferences.json"],
     "eval": ["init=runs/ppo/tiny/latest"],
     "data": ["stage=sft data=alpaca.json", "stage=pretrain data=[corpus/,more.txt]"],

@@ -51,8 +51,8 @@ class ScalarModel(nn.Module):
         self.bias.fill_(-mean)
 
 
-def from_causal(model: PreTrainedModel, *, seed: int) -> ScalarModel:
-    """The backbone of a causal model with a fresh head, N(0, 1/sqrt(d+1)) (correctness B1)."""
+def from_causal(model: PreTrainedModel, *, seed: int | None) -> ScalarModel:
+    """The backbone of a causal model with a fresh head, N(0, 1/sqrt(d+1)) (correctness B1); without a seed of zeros."""
     labels = {"id2label": {0: "score"}, "label2id": {"score": 0}}  # transformers counts its labels here
     config = model.config.__class__.from_dict(model.config.to_dict() | labels)
     with torch.random.fork_rng(devices=[]):
@@ -62,7 +62,10 @@ def from_causal(model: PreTrainedModel, *, seed: int) -> ScalarModel:
     scorer.base_model.load_state_dict(model.base_model.state_dict())
     width = scorer.score.in_features
     with torch.no_grad():
-        scorer.score.weight.normal_(0.0, 1 / math.sqrt(width + 1), generator=torch.Generator().manual_seed(seed))
+        if seed is None:
+            scorer.score.weight.zero_()
+        else:
+            scorer.score.weight.normal_(0.0, 1 / math.sqrt(width + 1), generator=torch.Generator().manual_seed(seed))
     dtype = model.llmtrain_dtype
     assert isinstance(dtype, torch.dtype)
     return ScalarModel(causal.prepare(scorer, model.device, dtype))

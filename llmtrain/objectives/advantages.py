@@ -1,72 +1,59 @@
-"""Advantage estimators.
+"""Advantage estimators, by name. Each takes the rewards of a rollout, the cost of KL in them (correctness C6, C12).
 
-Letters: B sequences, T response slots, G prompts with K answers each. V[b,t] is the critic's value of the state before
-token t. Padding may hold anything, on either side; results are 0 there.
+Letters: B sequences, T response slots, G prompts with K answers each, B = G K. Padding may hold anything, on either
+side; results are 0 there.
 """
 
 from collections.abc import Callable
 
-import torch
 from torch import Tensor
 
-from llmtrain.objectives.masked import fill, masked_whiten, wide
+from llmtrain.objectives.estimators.dr_grpo import dr_grpo
+from llmtrain.objectives.estimators.gae import gae
+from llmtrain.objectives.estimators.grpo import grpo
+from llmtrain.objectives.estimators.reinforce_pp import reinforce_pp
+from llmtrain.objectives.estimators.rloo import rloo
+from llmtrain.objectives.masked import fill, masked_sum, masked_whiten
+
+# (rewards [B,T], values [B,T] or None, mask [B,T], K, own settings) -> (advantages [B,T], the critic's targets or None)
+Estimator = Callable[..., tuple[Tensor, Tensor | None]]
 
 
-def gae(
-    rewards: Tensor, values: Tensor, mask: Tensor, *, gamma: float, lam: float, bootstrap: Tensor | None = None
+def with_critic(
+    rewards: Tensor, values: Tensor, mask: Tensor, answers: int, *, gamma: float, lam: float, whiten: bool
 ) -> tuple[Tensor, Tensor]:
-    """Generalised advantages: rewards, values, mask [B,T] -> (advantages, returns) [B,T], both before whitening.
+    """GAE. The critic's targets come from advantages that are not whitened yet (correctness C7)."""
+    advantages, returns = gae(rewards, values, mask, gamma=gamma, lam=lam)
+    return masked_whiten(advantages, mask) if whiten else advantages, returns
 
-    After the last real token the value is 0, or bootstrap[b] for a row that was only cut off. returns = A + V.
-    Source: arXiv 1506.02438 equation 16.
+
+def rewards_to_go(
+    rewards: Tensor, values: None, mask: Tensor, answers: int, *, gamma: float
+) -> tuple[Tensor, Tensor | None]:
+    """REINFORCE++."""
+    return reinforce_pp(rewards, mask, gamma=gamma)[0], None
+
+
+def by_group(estimator: Callable[..., Tensor]) -> Estimator:
+    """An estimator [G,K] -> [G,K] of whole answers: the same advantage on every token of an answer.
+
+    What it compares are the sums of the rewards, score and KL of the answer: so the KL is in before the baseline. The
+    K answers of a prompt stand side by side.
     """
-    rewards, values = fill(rewards, mask), fill(values, mask)
-    ahead = torch.zeros_like(rewards[:, 0]) if bootstrap is None else wide(bootstrap)
-    running = torch.zeros_like(ahead)
-    advantages = torch.zeros_like(rewards)
-    for t in range(rewards.shape[1] - 1, -1, -1):
-        real = mask[:, t]
-        delta = rewards[:, t] + gamma * ahead - values[:, t]
-        running = torch.where(real, delta + gamma * lam * running, running)
-        ahead = torch.where(real, values[:, t], ahead)
-        advantages[:, t] = running
-    advantages = fill(advantages, mask)
-    return advantages, advantages + values
+
+    def estimate(
+        rewards: Tensor, values: None, mask: Tensor, answers: int, **settings: float
+    ) -> tuple[Tensor, Tensor | None]:
+        each = estimator(masked_sum(rewards, mask, dim=-1).view(-1, answers), **settings)
+        return fill(each.view(-1, 1).expand(mask.shape), mask), None
+
+    return estimate
 
 
-def reinforce_pp(rewards: Tensor, mask: Tensor, *, gamma: float = 1.0) -> tuple[Tensor, Tensor]:
-    """REINFORCE++: rewards, mask [B,T] -> (whitened rewards-to-go, rewards-to-go) [B,T]; no critic.
-
-    The KL belongs into the rewards. Source: arXiv 2501.03262.
-    """
-    returns, _ = gae(rewards, torch.zeros_like(wide(rewards)), mask, gamma=gamma, lam=1.0)
-    return masked_whiten(returns, mask), returns
-
-
-def dr_grpo(scores: Tensor) -> Tensor:
-    """score - mean of the group: [G,K] -> [G,K] (arXiv 2503.20783)."""
-    scores = wide(scores)
-    return _unless_equal(scores, scores - scores.mean(-1, keepdim=True))
-
-
-def grpo(scores: Tensor, *, eps: float = 1e-4, ddof: int = 1) -> Tensor:
-    """(score - mean) / (sd + eps) within the group: [G,K] -> [G,K] (arXiv 2402.03300)."""
-    scores = wide(scores)
-    centred = scores - scores.mean(-1, keepdim=True)
-    variance = centred.square().sum(-1, keepdim=True) / max(scores.shape[-1] - ddof, 1)
-    return _unless_equal(scores, centred / (variance.sqrt() + eps))
-
-
-def rloo(scores: Tensor) -> Tensor:
-    """score - mean of the K-1 others: [G,K] -> [G,K] (arXiv 2402.14740). The KL belongs into the scores."""
-    scores = wide(scores)
-    k = scores.shape[-1]
-    return _unless_equal(scores, (k * scores - scores.sum(-1, keepdim=True)) / max(k - 1, 1))
-
-
-def _unless_equal(scores: Tensor, advantages: Tensor) -> Tensor:
-    """Exactly 0 for a group of equal scores, whose rounding a small sd would blow up (correctness C12)."""
-    return torch.where(scores.amax(-1, keepdim=True) == scores.amin(-1, keepdim=True), 0.0, advantages)
-
-
-ADVANTAGES: dict[str, Callable[..., tuple[Tensor, Tensor]]] = {"gae": gae}  # the names in config.schema.AdvantageName
+ADVANTAGES: dict[str, Estimator] = {  # the names in config.choices.AdvantageName
+    "gae": with_critic,
+    "reinforce_pp": rewards_to_go,
+    "grpo": by_group(grpo),
+    "dr_grpo": by_group(dr_grpo),
+    "rloo": by_group(rloo),
+}

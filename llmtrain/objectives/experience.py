@@ -12,8 +12,8 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
-from llmtrain.objectives.advantages import gae
-from llmtrain.objectives.masked import length_mask, masked_whiten
+from llmtrain.objectives.advantages import ADVANTAGES
+from llmtrain.objectives.masked import length_mask
 from llmtrain.objectives.rewards import shaped_rewards
 
 
@@ -27,7 +27,7 @@ class Rollout:
     mask: Tensor  # [B,T] bool
     old_logp: Tensor  # [B,T] log-probabilities of the policy that sampled, recomputed by the training forward
     ref_logp: Tensor  # [B,T]
-    values: Tensor  # [B,T] critic before each token
+    values: Tensor | None  # [B,T] critic before each token, where there is one
     scores: Tensor  # [B] after scale, clip and the missing-EOS rule
 
     def __len__(self) -> int:
@@ -50,8 +50,8 @@ class Experience(Rollout):
     """A rollout with what PPO learns from."""
 
     rewards: Tensor  # [B,T] KL penalty on every token, score on the last
-    advantages: Tensor  # [B,T] whitened if asked
-    returns: Tensor  # [B,T] targets of the critic, from unwhitened advantages
+    advantages: Tensor  # [B,T]
+    returns: Tensor | None  # [B,T] targets of the critic, where there is one, from unwhitened advantages
 
 
 def response_slots(responses: Sequence[Sequence[int]]) -> Tensor:
@@ -59,13 +59,14 @@ def response_slots(responses: Sequence[Sequence[int]]) -> Tensor:
     return length_mask(torch.tensor([len(r) for r in responses], dtype=torch.int64))
 
 
-def learn_from(rollout: Rollout, *, kl_coef: float, gamma: float, lam: float, whiten: bool) -> Experience:
-    """Rewards, then advantages and returns, then whitening over all real tokens of the batch (correctness C7)."""
+def learn_from(rollout: Rollout, estimator: str, *, kl_coef: float, answers: int = 1, **settings: float) -> Experience:
+    """Rewards, then advantages by the estimator of that name; settings are its own (objectives/advantages.py).
+
+    answers: how many of each prompt stand side by side.
+    """
     r = rollout
     rewards = shaped_rewards(r.scores, r.old_logp, r.ref_logp, r.mask, kl_coef)
-    advantages, returns = gae(rewards, r.values, r.mask, gamma=gamma, lam=lam)
-    if whiten:
-        advantages = masked_whiten(advantages, r.mask)
+    advantages, returns = ADVANTAGES[estimator](rewards, r.values, r.mask, answers, **settings)
     parts = {f.name: getattr(r, f.name) for f in fields(Rollout)}
     return Experience(**parts, rewards=rewards, advantages=advantages, returns=returns)
 
@@ -73,4 +74,4 @@ def learn_from(rollout: Rollout, *, kl_coef: float, gamma: float, lam: float, wh
 def _take(part: Any, index: Sequence[int], at: Tensor, width: int) -> Any:
     if isinstance(part, Tensor):
         return part[at] if part.dim() == 1 else part[at, :width]
-    return [part[i] for i in index]
+    return None if part is None else [part[i] for i in index]

@@ -1,21 +1,23 @@
-"""Who scores an answer. The reward model is one judge; rules and the user's own functions can be others."""
+"""Who scores an answer: a reward model, or a function of its text (rules.py, function.py)."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from llmtrain.data.pack import by_tokens, pack
+from llmtrain.data.records import Prompt
 from llmtrain.models.scalar import ScalarModel
+from llmtrain.rollout.rules import Score, ask
 from llmtrain.rollout.sample import Completion
 
 
 class Judge(Protocol):
     """Scores answers to prompts; higher is better."""
 
-    def score(self, prompts: Sequence[list[int]], answers: Sequence[Completion]) -> Tensor:
-        """[B] float32 on the CPU, one per (prompt ids, answer)."""
+    def score(self, prompts: Sequence[Prompt], ids: Sequence[list[int]], answers: Sequence[Completion]) -> Tensor:
+        """[B] float32 on the CPU, one per (prompt, its token ids, answer)."""
 
 
 class RewardJudge:
@@ -26,7 +28,21 @@ class RewardJudge:
         self.device = next(model.parameters()).device
 
     @torch.no_grad()
-    def score(self, prompts: Sequence[list[int]], answers: Sequence[Completion]) -> Tensor:
-        rows = [p + a.ids for p, a in zip(prompts, answers, strict=True)]
+    def score(self, prompts: Sequence[Prompt], ids: Sequence[list[int]], answers: Sequence[Completion]) -> Tensor:
+        rows = [asked + a.ids for asked, a in zip(ids, answers, strict=True)]
         parts = by_tokens([len(row) for row in rows], self.micro_tokens)
         return torch.cat([self.model.scores(pack([rows[i] for i in part]).to(self.device)).cpu() for part in parts])
+
+
+class TextJudge:
+    """A function of the prompt's last message, the answer's text and what else the prompt's row holds.
+
+    text: what an answer says, without the EOS that ends it.
+    """
+
+    def __init__(self, function: Score, text: Callable[[Completion], str]):
+        self.function, self.text = function, text
+
+    def score(self, prompts: Sequence[Prompt], ids: Sequence[list[int]], answers: Sequence[Completion]) -> Tensor:
+        pairs = zip(prompts, answers, strict=True)
+        return torch.tensor([ask(self.function, prompt, self.text(answer)) for prompt, answer in pairs])

@@ -94,7 +94,8 @@ def absolute(config: Any, key: str = "") -> Any:
         return [absolute(item, key) for item in config]
     if key not in PATHS or not isinstance(config, str) or config in ("", LATEST) or config.startswith("~"):
         return config
-    return str(Path(config).absolute()) if key == "root" or durable.exists(Path(config)) else config
+    file = re.sub(r"(\.py):\w+$", r"\1", config)  # judge.path names a function in its file
+    return str(Path(config).absolute()) if key == "root" or durable.exists(Path(file)) else config
 
 
 def check_unchanged(path: Path) -> None:

@@ -3,8 +3,8 @@
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from llmtrain.config.ppo import Judge as JudgeConfig
 from llmtrain.config.schema import PPO
-from llmtrain.config.schema import Judge as JudgeConfig
 from llmtrain.evaluate import hhh
 from llmtrain.loop.learner import Evaluation, Rate
 from llmtrain.objectives import rewards, statistics
@@ -62,4 +62,4 @@ class HeldOut:
 
     def _scores(self, answers: list[Completion]) -> Tensor:
         ended = Tensor([a.ended for a in answers]).bool()
-        return final_scores(self.config.judge, self.judge.score(self.prompts.ids, answers), ended)
+        return final_scores(self.config.judge, self.judge.score(self.prompts.records, self.prompts.ids, answers), ended)

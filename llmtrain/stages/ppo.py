@@ -1,9 +1,8 @@
 """ppo: improve the model on the judge's score, until it is good enough or the iterations or the KL budget run out."""
 
-import json
 import logging
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,24 +13,24 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from llmtrain.config.schema import PPO
 from llmtrain.data.order import Rows, epoch_order
 from llmtrain.data.pack import Packed, Targets, after, by_tokens, pack
-from llmtrain.errors import InitError, TrainingError
+from llmtrain.errors import TrainingError
 from llmtrain.loop.fit import fit
 from llmtrain.loop.learner import Evaluation, Loss
-from llmtrain.models import causal, scalar
+from llmtrain.models import causal
 from llmtrain.models.scalar import ScalarModel
 from llmtrain.objectives import experience, kl, ppo, statistics
 from llmtrain.objectives.experience import Experience, Rollout
 from llmtrain.objectives.masked import masked_mean, masked_sum
-from llmtrain.rollout.judge import Judge, RewardJudge
+from llmtrain.rollout.judge import Judge
 from llmtrain.run import lineage
-from llmtrain.run.lineage import Origin
 from llmtrain.run.session import Session
-from llmtrain.stages import inputs, setup
+from llmtrain.stages import inputs, judges, setup
 from llmtrain.stages.heldout import HeldOut, final_scores
 from llmtrain.stages.policy import Policy, TokenBatch
 
 log = logging.getLogger("llmtrain")
 
+ESTIMATOR = ("gamma", "lam", "whiten", "ddof")  # keys of `advantage` that are settings of its estimator, or null
 RATIO_TOLERANCE = 1e-3  # of the first minibatch's ratio to 1; float32 sums in another order stay far below
 
 
@@ -40,21 +39,24 @@ class LearntBatch(TokenBatch):
     """Responses of a minibatch, packed behind their prompts; M response tokens."""
 
     old_logp: Tensor  # [M]
-    old_values: Tensor  # [M]
     advantages: Tensor  # [M]
-    returns: Tensor  # [M]
+    old_values: Tensor | None  # [M] where there is a critic
+    returns: Tensor | None  # [M] the same
     first: bool  # of the first minibatch of a rollout, where the ratio must be 1
 
 
 class Alignment(Policy):
-    """The learner: one round is a rollout of batch.rows answers and ppo_epochs x minibatches updates on it."""
+    """The learner: one round is a rollout of batch.rows answers and ppo_epochs x minibatches updates on it.
+
+    critic: None where the estimator has none; nothing of one is trained or saved then.
+    """
 
     def __init__(
         self,
         config: PPO,
         model: PreTrainedModel,
         reference: PreTrainedModel,
-        critic: ScalarModel,
+        critic: ScalarModel | None,
         judge: Judge,
         tokenizer: PreTrainedTokenizerBase,
         prompts: inputs.Prompts,
@@ -62,10 +64,10 @@ class Alignment(Policy):
         session: Session,
     ):
         super().__init__(model, tokenizer, session)
-        self.trained = nn.ModuleDict({"policy": model, "critic": critic})
+        self.trained = nn.ModuleDict({"policy": model} | ({"critic": critic} if critic else {}))
         self.config, self.reference, self.critic, self.judge = config, reference, critic, judge
         self.prompts, self.held = prompts, held
-        self.order = Rows(config.seed, len(prompts), config.batch.rows)
+        self.order = Rows(config.seed, len(prompts), config.batch.rows // config.advantage.answers)
         k = config.kl
         self.kl = kl.controller(k.name.value, k.coef, k.target, k.horizon)
         self.round_metrics: dict[str, float] = {}
@@ -74,8 +76,7 @@ class Alignment(Policy):
 
     def round(self, step: int) -> Iterator[list[LearntBatch]]:
         rollout = self.roll_out(step)
-        a = self.config.advantage
-        learnt = experience.learn_from(rollout, kl_coef=self.kl.coef, gamma=a.gamma, lam=a.lam, whiten=a.whiten)
+        learnt = self.learn_from(rollout)
         self._describe(learnt)
         self.cut_short, self.ratio_max = False, 0.0
         for epoch in range(self.config.ppo_epochs):
@@ -93,36 +94,47 @@ class Alignment(Policy):
         minibatches = min(self.config.minibatches, len(self.raw_scores))
         return None if self.cut_short else self.config.ppo_epochs * minibatches
 
+    def learn_from(self, rollout: Rollout) -> Experience:
+        a = self.config.advantage
+        settings = {key: value for key, value in asdict(a).items() if key in ESTIMATOR and value is not None}
+        return experience.learn_from(rollout, a.name.value, kl_coef=self.kl.coef, answers=a.answers, **settings)
+
     @torch.no_grad()
     def roll_out(self, step: int) -> Rollout:
-        """Sample an answer per prompt of this step and let every frozen model say what it thinks of each token."""
+        """Sample the answers to each prompt of this step and let every frozen model say what it thinks of each token.
+
+        Each answer has draws of its own; those to the same prompt stand side by side.
+        """
         _, rows = self.order.at(step)
-        prompts = [self.prompts.ids[i] for i in rows]
+        asked = self.prompts.take(np.repeat(rows, self.config.advantage.answers))
+        prompts = asked.ids
         answers = self.complete(prompts, self.config.sampling, self.config.seed, step, "rollout")
         responses = [answer.ids for answer in answers]
         ended = torch.tensor([answer.ended for answer in answers])
         mask = experience.response_slots(responses)
-        self.raw_scores = self.judge.score(prompts, answers)
+        self.raw_scores = self.judge.score(asked.records, prompts, answers)
         scores = final_scores(self.config.judge, self.raw_scores, ended)
-        blank = torch.zeros(mask.shape)
-        rollout = Rollout(prompts, responses, ended, mask, blank, blank.clone(), blank.clone(), scores)
+        old_logp, ref_logp, values = (torch.zeros(mask.shape) for _ in range(3))
+        rollout = Rollout(prompts, responses, ended, mask, old_logp, ref_logp, values if self.critic else None, scores)
         # in the very micro-batches of the first pass: in bfloat16 another layout gives other numbers (correctness C4)
         parts = [part for window in self._minibatches(rollout, step, 0) for part in window]
         said = self.session.mesh.gather([self._say(rollout, part) for part in self.session.mesh.share(parts)])
         for part, words in zip(parts, said, strict=True):
             here = torch.zeros_like(mask)
             here[part] = mask[part]
-            for kept, new in zip((rollout.old_logp, rollout.ref_logp, rollout.values), words, strict=True):
+            for kept, new in zip((old_logp, ref_logp, values), words, strict=False):  # without a critic no values
                 kept[here] = new
-        self.sampler_gap = float((rollout.old_logp[mask] - torch.cat([a.logp for a in answers])).abs().mean())
+        self.sampler_gap = float((old_logp[mask] - torch.cat([a.logp for a in answers])).abs().mean())
         return rollout
 
-    def _say(self, rollout: Rollout, part: list[int]) -> tuple[Tensor, Tensor, Tensor]:
+    def _say(self, rollout: Rollout, part: list[int]) -> list[Tensor]:
         """What policy, reference and critic, all frozen now, say of each response token of these rows."""
         packed, wanted = self._pack([rollout.prompts[i] for i in part], [rollout.responses[i] for i in part])
         temperature = self.config.sampling.temperature
-        logp, ref = (causal.logprobs(m, packed, wanted, temperature) for m in (self.model, self.reference))
-        return logp.cpu(), ref.cpu(), self.critic(packed)[wanted.at].cpu()
+        said = [causal.logprobs(m, packed, wanted, temperature) for m in (self.model, self.reference)]
+        if self.critic:
+            said.append(self.critic(packed)[wanted.at])
+        return [words.cpu() for words in said]
 
     def _minibatches(self, rollout: Rollout, step: int, epoch: int) -> Iterator[list[list[int]]]:
         """Rows of the micro-batches of each minibatch of a pass, the minibatches equal to within one sequence.
@@ -137,10 +149,12 @@ class Alignment(Policy):
 
     def _token_batch(self, part: Experience, first: bool) -> LearntBatch:
         packed, wanted = self._pack(part.prompts, part.responses)
-        old_logp, values, advantages, returns = (
-            x[part.mask].to(self.model.device) for x in (part.old_logp, part.values, part.advantages, part.returns)
+        old_logp, advantages, values, returns = (
+            None if x is None else x[part.mask].to(self.model.device)
+            for x in (part.old_logp, part.advantages, part.values, part.returns)
         )
-        return LearntBatch(packed, wanted, old_logp, values, advantages, returns, first)
+        assert old_logp is not None and advantages is not None
+        return LearntBatch(packed, wanted, old_logp, advantages, values, returns, first)
 
     def _pack(self, prompts: list[list[int]], responses: list[list[int]]) -> tuple[Packed, Targets]:
         packed = pack([p + r for p, r in zip(prompts, responses, strict=True)])
@@ -148,11 +162,9 @@ class Alignment(Policy):
         return packed.to(self.model.device), wanted.to(self.model.device)
 
     def loss(self, batch: LearntBatch) -> Loss:
-        clip, n = self.config.clip, batch.items
+        n = batch.items
         logp = causal.logprobs(self.model, batch.packed, batch.targets, self.config.sampling.temperature)
-        policy = ppo.policy_loss(logp, batch.old_logp, batch.advantages, clip_low=clip.ratio)
-        values = self.critic(batch.packed)[batch.targets.at]
-        value = ppo.value_loss(values, batch.old_values, batch.returns, clip=clip.value)
+        policy = ppo.policy_loss(logp, batch.old_logp, batch.advantages, clip_low=self.config.clip.ratio)
         monitors = {name: float(total) for name, total in policy.monitors().items()}
         if batch.first and (gap := float(policy.log_ratio.abs().max())) > RATIO_TOLERANCE:
             raise TrainingError(
@@ -162,9 +174,21 @@ class Alignment(Policy):
         self.ratio_max = max(self.ratio_max, float(policy.ratio_max()))
         self.moved["kl"] += monitors["kl_k3"]
         self.moved["tokens"] += n
-        total = policy.losses.sum() + clip.value_coef * value.losses.sum()
-        sums = {"policy_loss": policy.losses.sum().item(), "value_loss": value.losses.sum().item(), **monitors}
+        total = policy.losses.sum()
+        sums = {"policy_loss": total.item(), **monitors}
+        if self.critic:
+            value, coef = self._value_loss(self.critic, batch), self.config.advantage.value_coef
+            assert coef is not None  # config/ppo.py: gae sets it
+            sums["value_loss"] = value.item()
+            total = total + coef * value
         return Loss(total, {name: (amount, n) for name, amount in sums.items()})
+
+    def _value_loss(self, critic: ScalarModel, batch: LearntBatch) -> Tensor:
+        """Sum over the tokens of a batch."""
+        assert batch.old_values is not None and batch.returns is not None
+        values = critic(batch.packed)[batch.targets.at]
+        clip = self.config.advantage.value_clip
+        return ppo.value_loss(values, batch.old_values, batch.returns, clip=clip).losses.sum()
 
     def _moved_far(self) -> bool:
         """Whether the last minibatch, of all processes together, was further from the rollout than target_kl."""
@@ -191,9 +215,11 @@ class Alignment(Policy):
             "ppo/length": float(lengths.mean()),
             "ppo/ended": float(learnt.ended.float().mean()),
             "ppo/entropy": float(-learnt.old_logp[learnt.mask].mean()),
-            "ppo/explained_variance": statistics.explained_variance(learnt.values, learnt.returns, learnt.mask),
             "ppo/score_length_correlation": statistics.correlation(self.raw_scores, lengths),
         }
+        if learnt.values is not None and learnt.returns is not None:
+            explained = statistics.explained_variance(learnt.values, learnt.returns, learnt.mask)
+            self.round_metrics["ppo/explained_variance"] = explained
 
     def metrics(self) -> dict[str, float]:
         return {**self.round_metrics, "ppo/ratio_max": max(self.session.mesh.gather([self.ratio_max]))}
@@ -221,26 +247,24 @@ def run(config: PPO, path: Path) -> dict:
     with setup.session_of(config, path, mesh, higher_is_better=True) as session:
         origin = setup.origin_of(config, path, "init", config.init, ("sft",))
         frozen = setup.origin_of(config, path, "reference", config.reference, ("sft",)) if config.reference else origin
-        judged = setup.origin_of(config, path, "judge", config.judge.init, ("reward",))
-        check_judge(judged, config.judge.require_probes)
         tokenizer = setup.tokenizer_at(origin.path, chat=True)
-        setup.check_same_tokenizer(tokenizer, judged.path)
         prompts, held = inputs.prompts(config, config.data, tokenizer)
+        judged = judges.opened(config, path, mesh, tokenizer, [*prompts.records, *held.records])
         reference = setup.model_at(frozen.path, mesh).eval().requires_grad_(False)
         model = setup.model_at(session.checkpoint.path if session.checkpoint else origin.path, mesh)
         longest = config.data.max_length + config.sampling.max_new_tokens
         setup.check_context(model, longest, "data.max_length + sampling.max_new_tokens")
-        reward, critic = (scalar.load(judged.path, device=mesh.device, dtype=mesh.dtype) for _ in range(2))
-        judge = RewardJudge(reward.eval().requires_grad_(False), config.batch.micro_tokens)
-        lineage.write(path, {"init": origin, "reference": frozen, "judge": judged}, {"prompts": prompts.digest})
-        measured = HeldOut(config, reference, judge, held)
-        learner = Alignment(config, model, reference, critic, judge, tokenizer, prompts, measured, session)
+        critic = judges.critic(config, judged, model, mesh)
+        parents = {"init": origin, "reference": frozen} | judged.parents
+        lineage.write(path, parents, {"prompts": prompts.digest} | judged.digests)
+        measured = HeldOut(config, reference, judged.judge, held)
+        learner = Alignment(config, model, reference, critic, judged.judge, tokenizer, prompts, measured, session)
         total = setup.steps_of(config, learner.order.steps_per_epoch)
         stop = setup.stop_of(config.stop)
-        best = stop.metric if stop else "eval/score"
+        best, slow = stop.metric if stop else "eval/score", config.advantage.critic_lr
         outcome = fit(
             learner,
-            setup.optimizer_of(config, learner.trained, {"critic.": config.critic_lr}),
+            setup.optimizer_of(config, learner.trained, {} if slow is None else {"critic.": slow}),
             setup.schedule_of(config, total),
             session,
             setup.plan_of(
@@ -249,16 +273,3 @@ def run(config: PPO, path: Path) -> dict:
             stop,
         )
         return setup.finish(session, outcome, best, kl=learner.recent_kl)
-
-
-def check_judge(judge: Origin, required: bool) -> None:
-    """Refuse a judge that failed its probes: PPO finds such a hole within a few steps. Raises InitError."""
-    record = judge.run / "probes.json" if judge.run else None
-    if not required or record is None or not record.is_file():
-        return
-    failed = json.loads(record.read_text(encoding="utf-8"))["failed"]
-    if failed:
-        raise InitError(
-            f"judge.init={judge.run}: the reward model failed {len(failed)} probes ({', '.join(failed[:4])}); rank "
-            "more kinds of answers (sample.foreign, sample.policies), train it again, or set judge.require_probes=false"
-        )

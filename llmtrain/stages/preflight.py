@@ -13,10 +13,17 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from llmtrain.config.choices import JudgeName
+from llmtrain.config.ppo import Judge
 from llmtrain.config.schema import Common, Data, DataName, Device
-from llmtrain.data.records import Kind
+from llmtrain.data.formats import Record
+from llmtrain.data.microworld import rows as microworld
+from llmtrain.data.microworld.world import World
+from llmtrain.data.records import Kind, Prompt
 from llmtrain.data.sources import HUB, read
 from llmtrain.errors import ConfigError, LlmtrainError
+from llmtrain.rollout.function import Function
+from llmtrain.rollout.rules import Score, ask, rule
 from llmtrain.run import durable, lineage
 from llmtrain.run.directory import CONFIG
 from llmtrain.stages.plan import Step
@@ -55,9 +62,16 @@ def check(config: Common, steps: Sequence[Step], made: Path) -> None:
     faults = [*_machine(config), *_trackers(config)]
     for step in steps if pipeline or config.command in (*KINDS, "data") else ():
         prefix = f"{step.command}." if pipeline else ""
-        faults += [prefix + fault for fault in (*_models(step.config, made), *_rows(step.config, made))]
+        faults += [prefix + fault for fault in _surroundings(step.config, made)]
     if faults:
         raise ConfigError("\n".join(dict.fromkeys(faults)))
+
+
+def _surroundings(config: Any, made: Path) -> Iterator[str]:
+    yield from _models(config, made)
+    yield from _rows(config, made)
+    if config.command == "ppo" and config.judge.name is not JudgeName.reward:
+        yield from _text_judge(config, made)
 
 
 def make_root(root: str, command: str) -> None:
@@ -89,7 +103,7 @@ def _trackers(config: Common) -> Iterator[str]:
 def _models(config: Any, made: Path) -> Iterator[str]:
     named = {"init": config.init}
     if config.command == "ppo":
-        named |= {"reference": config.reference, "judge.init": config.judge.init}
+        named |= {"reference": config.reference, "judge.init": config.judge.init}  # null where it is no reward model
     wanted = [(key, init, LATEST[config.command, key]) for key, init in named.items() if init is not None]
     if config.command == "sample":
         others = [entry.partition("@")[0] for entry in config.policies]
@@ -105,31 +119,63 @@ def _models(config: Any, made: Path) -> Iterator[str]:
 
 
 def _rows(config: Any, made: Path) -> Iterator[str]:
-    data: Data = config.data
-    if data.name is DataName.microworld:
+    if config.data.name is DataName.microworld:
         return
     kind = KINDS[config.stage.value if config.command == "data" else config.command]
-    for path in data.path:
+    for path in config.data.path:
         if made not in Path(path).parents:
-            fault = _row(config.run.root, config.run.name, path, kind, data.split, data.text_column)
-            if fault:
-                yield f"data.path: {fault}"
+            found = _first(config, path, kind)
+            if isinstance(found, LlmtrainError):
+                yield f"data.path: {found}"
+
+
+def _first(config: Any, path: str, kind: Kind) -> Record | LlmtrainError:
+    """The first usable row, or what is wrong with it."""
+    return _read(config.run.root, config.run.name, path, kind, config.data.split, config.data.text_column)
 
 
 @cache  # the jobs of a sweep share theirs
-def _row(root: str, name: str, path: str, kind: Kind, split: str, text_column: str | None) -> str | None:
-    """What is wrong with the first usable row."""
+def _read(root: str, name: str, path: str, kind: Kind, split: str, text_column: str | None) -> Record | LlmtrainError:
     if path.startswith(HUB):
         know_the_network()
     log = logging.getLogger("llmtrain.data.sources")
     log.disabled, before = True, log.disabled  # the stage tells of every row that it leaves out
     try:
-        read([where(path, root, name)], kind, split=split, text_column=text_column, on_bad_row="skip", limit=1)
+        source = read([where(path, root, name)], kind, split=split, text_column=text_column, on_bad_row="skip", limit=1)
+        return next(iter(source.records))
     except LlmtrainError as error:
-        return str(error)
+        return error
     finally:
         log.disabled = before
-    return None
+
+
+def _text_judge(config: Any, made: Path) -> Iterator[str]:
+    """What is wrong with a rule or a function of the user's, asked about a first prompt."""
+    data: Data = config.data
+    prompts: list[Any] = []
+    if data.name is DataName.microworld:
+        prompts = microworld.prompts(World(data.world or 0), "train", 3, 0)
+    elif made not in Path(data.path[0]).parents:
+        prompts = [_first(config, data.path[0], Kind.prompt)]
+    try:
+        rehearse(text_function(config.judge), [p for p in prompts[:1] if isinstance(p, Prompt)])
+    except LlmtrainError as error:
+        yield str(error)
+
+
+def text_function(judge: Judge) -> Score:
+    """The rule or the user's function of a judge that is no reward model. Raises ConfigError."""
+    if judge.path is not None:
+        return Function(judge.path)
+    assert judge.rule is not None  # config/ppo.py: one of the two is set
+    return rule(judge.rule.value, judge.pattern)
+
+
+def rehearse(function: Score, prompts: Sequence[Prompt]) -> None:
+    """Ask about the emptiest of answers and another one: a policy writes either. Raises what the judge raises."""
+    for prompt in prompts:
+        for answer in ("", prompt.messages[-1].content):
+            ask(function, prompt, answer)
 
 
 @cache

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from llmtrain.config import app, recipes, sweep
+from llmtrain.config import app, paths, recipes, sweep
 from llmtrain.config.choices import KLName
 from llmtrain.errors import ConfigError, Interrupted, TrainingError
 from llmtrain.launch import processes
@@ -191,6 +191,24 @@ def test_a_recipe_keeps_what_does_not_tell_options_apart(executed):
     config, own = executed[0][1], conf("recipes/ppo/tiny")
     assert (config["kl"]["coef"], config["kl"]["cap"]) == (own["kl"]["coef"], own["kl"]["cap"])
     assert config["schedule"]["warmup"] == own["schedule"]["warmup"]
+
+
+@pytest.mark.parametrize("saved", [True, False])
+def test_an_estimator_and_a_judge_are_chosen_over_a_recipe_s_own(executed, saved):
+    """What a recipe says about a critic or a reward model gives way with them."""
+    Path("mine.yaml").write_text("defaults: [tiny]\nadvantage: {critic_lr: 0.5}\njudge: {init: x, scale: 2.0}\n")
+    if saved:
+        run("ppo", "conf=mine.yaml")
+    recipe = f"conf={executed[0][0]}/config.yaml" if saved else "conf=mine.yaml"
+    assert run("ppo", recipe, "advantage=rloo", "judge=rule", "judge.rule=gold") == 0
+    config = executed[-1][1]
+    assert config["advantage"] == conf("advantage/rloo")
+    assert config["judge"] == conf("judge/rule") | {"rule": "gold", "scale": 2.0}
+
+
+def test_a_sweep_over_all_estimators(executed):
+    assert run("ppo", "-m", f"advantage={','.join(paths.groups()['advantage'])}") == 0
+    assert [config["advantage"]["name"] for _, config in executed] == paths.groups()["advantage"]
 
 
 def stages(*args: str) -> dict[str, Any]:

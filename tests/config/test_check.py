@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from llmtrain.config import app
+from llmtrain.config import app, paths
 from llmtrain.config.check import build, mapping
 from llmtrain.config.choices import Device
 from llmtrain.errors import ConfigError
@@ -25,6 +25,12 @@ def shipped() -> dict[str, Any]:
     values["sample"] |= {"noise": 0.1, "held_out": 300}
     values["ppo"]["batch"] |= {"rows": 128}
     values["ppo"]["stop"] |= {"threshold": 0.92}
+    for group in ("advantage", "judge"):
+        for option in paths.groups()[group]:
+            own = {"rule": {"rule": "gold"}, "function": {"path": "r.py:f"}}.get(option, {})
+            overrides = {"choose": {group: option}} | ({group: own} if own else {})
+            values[option] = mapping(app.compose_stage("ppo", "tiny", overrides))
+            values[option]["batch"] |= {"rows": 128}
     return values
 
 
@@ -122,6 +128,31 @@ def test_all_faults_come_at_once(shipped):
         ("ppo", {"judge__scale": 0.0}, "judge.scale: 0.0 must be more than 0"),
         ("ppo", {"stop__metric": None}, "stop.threshold: 0.92 does nothing with stop.metric=null; give stop=never"),
         ("ppo", {"stop__patience": None}, "stop.patience: not set; stop.metric needs it"),
+        ("gae", {"advantage__lam": None}, "advantage.lam: not set; advantage=gae needs it"),
+        ("gae", {"advantage__ddof": 1}, "advantage.ddof: 1 does nothing with advantage=gae; set it to null"),
+        ("gae", {"advantage__answers": 3}, "advantage.answers: 3 does not divide batch.rows=128"),
+        ("reinforce_pp", {"advantage__lam": 0.9}, "advantage.lam: 0.9 does nothing with advantage=reinforce_pp"),
+        ("rloo", {"advantage__critic_lr": 1e-3}, "advantage.critic_lr: 0.001 does nothing with advantage=rloo"),
+        ("rloo", {"advantage__value_coef": 0.1}, "advantage.value_coef: 0.1 does nothing with advantage=rloo"),
+        ("rloo", {"advantage__value_clip": 0.2}, "advantage.value_clip: 0.2 does nothing with advantage=rloo"),
+        ("rloo", {"advantage__gamma": 1.0}, "advantage.gamma: 1.0 does nothing with advantage=rloo"),
+        ("rloo", {"advantage__whiten": False}, "advantage.whiten: False does nothing with advantage=rloo"),
+        ("dr_grpo", {"advantage__ddof": 0}, "advantage.ddof: 0 does nothing with advantage=dr_grpo"),
+        ("grpo", {"advantage__ddof": None}, "advantage.ddof: not set; advantage=grpo needs it"),
+        ("grpo", {"advantage__ddof": 2}, "advantage.ddof: 2 must be between 0 and 1"),
+        ("grpo", {"advantage__answers": 1}, "advantage.answers: 1 leaves advantage=grpo nothing to compare"),
+        ("reward", {"judge__init": None}, "judge.init: not set; judge=reward needs it"),
+        ("reward", {"judge__rule": "gold"}, "judge.rule: gold does nothing with judge=reward; set it to null"),
+        ("rule", {"judge__init": "latest"}, "judge.init: latest does nothing with judge=rule"),
+        ("rule", {"judge__require_probes": True}, "judge.require_probes: True does nothing with judge=rule"),
+        ("rule", {"judge__rule": "exact"}, "judge.rule: exact needs rows with a column `answer`"),
+        ("rule", {"judge__rule": "match"}, "judge.pattern: None goes with judge.rule=match"),
+        ("rule", {"judge__pattern": "x"}, "judge.pattern: 'x' goes with judge.rule=match, and only with it"),
+        ("rule", {"judge__rule": "match", "judge__pattern": "("}, "judge.pattern: '(' is no regular expression"),
+        ("rule", FILES | {"stop__metric": None}, "judge.rule: gold needs the gold graders of data=microworld"),
+        ("function", {"judge__path": None}, "judge.path: not set; judge=function needs it"),
+        ("function", {"judge__path": "os.system"}, "judge.path: 'os.system' is not FILE.py:FUNCTION"),
+        ("function", {"judge__path": "r.py:a.b"}, "judge.path: 'r.py:a.b' is not FILE.py:FUNCTION"),
         (
             "ppo",
             {"stop__metric": "gold/mean"},

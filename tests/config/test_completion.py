@@ -13,6 +13,8 @@ from llmtrain.config.completion import complete
         ("sft", [], "conf=ti", ["conf=tiny"]),
         ("sft", ["conf", "="], "ti", ["tiny"]),
         ("ppo", [], "kl.name=", ["kl.name=fixed", "kl.name=adaptive"]),
+        ("ppo", [], "advantage=", [f"advantage={n}" for n in ("dr_grpo", "gae", "grpo", "reinforce_pp", "rloo")]),
+        ("ppo", [], "judge.rule=", ["judge.rule=exact", "judge.rule=match", "judge.rule=gold"]),
         ("ppo", [], "kl=", ["kl=adaptive", "kl=fixed"]),
         ("ppo", ["kl.name", "="], "a", ["adaptive"]),
         ("ppo", ["kl.name"], "", ["fixed", "adaptive"]),
@@ -44,4 +46,5 @@ def test_files_are_offered_where_they_can_stand(workplace):
     assert complete("sft", [], "data=ti") == ["data=tides/", "data=tidy.txt", "data=tidy.yaml"]
     assert complete("sft", ["seed=1", "init", "="], "lat") == ["latest"]
     assert complete("sft", [], f"conf={workplace}/tid") == [f"conf={workplace}/tides/", f"conf={workplace}/tidy.yaml"]
+    assert complete("ppo", [], "judge.path=tidy.") == ["judge.path=tidy.txt", "judge.path=tidy.yaml"]
     assert complete("sft", [], "conf=/nowhere/at/all") == []

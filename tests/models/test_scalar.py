@@ -82,6 +82,14 @@ def test_the_gradient_reaches_backbone_and_head(scorer, sequences):
     assert any("embed" in n or "wte" in n for n in touched)
 
 
+def test_a_head_of_zeros_values_everything_at_0_and_learns(model, sequences):
+    critic = scalar.from_causal(model, seed=None)
+    values = critic(pack(sequences))
+    assert torch.equal(values, torch.zeros_like(values))
+    (values - 1).square().sum().backward()
+    assert critic.model.score.weight.grad.abs().sum() > 0
+
+
 def test_load_weights_takes_the_bias_too(scorer, model, tmp_path):
     scorer.normalise(-1.5)
     scalar.save(scorer, words(61), tmp_path)

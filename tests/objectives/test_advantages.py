@@ -1,7 +1,9 @@
+import math
+
 import pytest
 import torch
 
-from llmtrain.config.schema import AdvantageName
+from llmtrain.config.choices import AdvantageName
 from llmtrain.objectives.advantages import ADVANTAGES, dr_grpo, gae, grpo, reinforce_pp, rloo
 from llmtrain.objectives.masked import length_mask, masked_whiten
 from tests.objectives import bandit
@@ -102,3 +104,66 @@ def test_rloo_baseline_by_loop():
 def test_reinforce_pp_discounts():
     _, returns = reinforce_pp(torch.tensor([[1.0, 2.0, 4.0, NAN]]), length_mask(torch.tensor([3]), 4), gamma=0.5)
     assert returns.tolist() == [[3.0, 4.0, 4.0, 0.0]]
+
+
+# Two prompts with two answers each; answer b scores SCORES[b] on its last token and pays a quarter on every token.
+SCORES = torch.tensor([1.0, 3.0, 2.0, 2.0])
+LENGTHS = [5, 1, 3, 3]
+
+
+def judged(lengths=LENGTHS):
+    mask = length_mask(torch.tensor(lengths))
+    last = mask.sum(-1, keepdim=True) - 1 == torch.arange(mask.shape[1])
+    return (last * SCORES[:, None] - 0.25).masked_fill(~mask, NAN), mask
+
+
+def test_group_estimators_give_every_token_of_an_answer_what_the_answer_is_worth():
+    """Worth with its KL: 1 - 5/4 and 3 - 1/4; the second prompt's answers are worth the same."""
+    rewards, mask = judged()
+    for name, first in (("rloo", 3.0), ("dr_grpo", 1.5), ("grpo", 1.5 / (3 / math.sqrt(2) + 1e-4))):
+        advantages, returns = ADVANTAGES[name](rewards, None, mask, 2, **({"ddof": 1} if name == "grpo" else {}))
+        wanted = torch.tensor([-first, first, 0, 0])[:, None] * mask
+        torch.testing.assert_close(advantages, wanted)
+        assert torch.equal(advantages[2:], torch.zeros(2, 5)) and returns is None
+
+
+@pytest.mark.parametrize("name", ["rloo", "dr_grpo", "grpo"])
+def test_f19_permuted_groups_and_answers_give_permuted_advantages(name):
+    rewards, mask = judged([4, 2, 5, 1])
+    order = torch.tensor([3, 2, 0, 1])
+    before, _ = ADVANTAGES[name](rewards, None, mask, 2)
+    after, _ = ADVANTAGES[name](rewards[order], None, mask[order], 2)
+    assert torch.equal(after, before[order])
+
+
+def test_rloo_is_unbiased_where_the_baseline_of_all_answers_is_not():
+    """Over all pairs of answers of one state: the mean of A grad log p is the gradient of E[r], exactly (by hand)."""
+    theta = torch.tensor([0.2, -0.3, 0.5], dtype=torch.float64)
+    p, worth = theta.softmax(-1), torch.tensor([1.0, 0.0, 2.0], dtype=torch.float64)
+    true = p * (worth - p @ worth)  # of a softmax
+    pairs = [(i, j) for i in range(3) for j in range(3)]
+
+    def gradient(name):
+        total = torch.zeros(3, dtype=torch.float64)
+        for i, j in pairs:
+            rewards, mask = worth[[i, j]][:, None], torch.ones(2, 1, dtype=torch.bool)
+            a, _ = ADVANTAGES[name](rewards, None, mask, 2)
+            scores = torch.eye(3, dtype=torch.float64)[[i, j]] - p
+            total += p[i] * p[j] * (a * scores).mean(0)
+        return total
+
+    torch.testing.assert_close(gradient("rloo"), true)
+    torch.testing.assert_close(gradient("dr_grpo"), true / 2)  # (K-1)/K of it: another step, the same direction
+
+
+def test_gae_whitens_its_advantages_and_not_the_targets_of_the_critic():
+    settings = {"gamma": 1.0, "lam": 0.95}
+    plain, returns = ADVANTAGES["gae"](REWARDS, VALUES, MASK, 1, whiten=False, **settings)
+    white, same = ADVANTAGES["gae"](REWARDS, VALUES, MASK, 1, whiten=True, **settings)
+    assert torch.equal(returns, same) and torch.equal(white, masked_whiten(plain, MASK))
+
+
+def test_reinforce_pp_whitens_over_the_tokens_of_the_batch():
+    advantages, returns = ADVANTAGES["reinforce_pp"](REWARDS, None, MASK, 1, gamma=1.0)
+    real = advantages[MASK].double()
+    assert returns is None and abs(real.mean()) < 1e-6 and abs(real.std(correction=0) - 1) < 1e-6

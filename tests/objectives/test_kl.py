@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from llmtrain.config.schema import KLName
+from llmtrain.config.choices import KLName
 from llmtrain.objectives.kl import CONTROLLERS, controller, implausible, k3, kl_per_response
 
 NAN = float("nan")

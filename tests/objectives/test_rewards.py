@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from llmtrain.config.schema import MissingEos
+from llmtrain.config.choices import MissingEos
 from llmtrain.objectives.rewards import MISSING_EOS, final_scores, last_token, shaped_rewards
 
 NAN = float("nan")

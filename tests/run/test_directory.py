@@ -89,13 +89,16 @@ def test_relative_paths_are_stored_absolute(tmp_path, monkeypatch):
         "run": {"root": "runs", "name": "base"},
         "data": {"path": ["mine.json", "hub:org/name", "latest", "x" * 300, ""]},
         "sft": {"data": {"path": ["mine.json"]}, "init": "org/name"},
+        "judge": {"path": "mine.py:score"},
     }
+    (tmp_path / "mine.py").touch()
     directory.create(tmp_path / "run", config, argv=[])
     assert directory.read_config(tmp_path / "run") == {
         "init": f"{tmp_path}/base",
         "run": {"root": f"{tmp_path}/runs", "name": "base"},
         "data": {"path": [f"{tmp_path}/mine.json", "hub:org/name", "latest", "x" * 300, ""]},
         "sft": {"data": {"path": [f"{tmp_path}/mine.json"]}, "init": "org/name"},
+        "judge": {"path": f"{tmp_path}/mine.py:score"},
     }
 
 

@@ -37,7 +37,7 @@ def learner(chain, runs, monkeypatch) -> Callable[..., ppo.Alignment]:
 
 def learnt(learner: ppo.Alignment, step: int = 0) -> experience.Experience:
     rollout = learner.roll_out(step)
-    return experience.learn_from(rollout, kl_coef=0.1, gamma=1.0, lam=0.95, whiten=True)
+    return experience.learn_from(rollout, "gae", kl_coef=0.1, gamma=1.0, lam=0.95, whiten=True)
 
 
 def test_F1_first_minibatch_has_ratio_1_no_kl_and_clips_nothing(learner):
@@ -68,7 +68,7 @@ def test_F3_policy_that_is_the_reference_has_kl_exactly_0(learner):
     found = learner()
     rollout = found.roll_out(0)
     assert torch.equal(rollout.old_logp, rollout.ref_logp)
-    rewards = experience.learn_from(rollout, kl_coef=5.0, gamma=1.0, lam=1.0, whiten=False).rewards
+    rewards = experience.learn_from(rollout, "gae", kl_coef=5.0, gamma=1.0, lam=1.0, whiten=False).rewards
     for row, mask, score in zip(rewards, rollout.mask, rollout.scores, strict=True):
         assert row[mask][:-1].tolist() == [0.0] * (int(mask.sum()) - 1)
         assert float(row[mask][-1]) == float(score)

@@ -129,7 +129,8 @@ def test_latest_means_the_same_here_and_in_the_stages():
     assert preflight.LATEST["sample", "init"] == sample.STAGES
     assert preflight.LATEST["eval", "init"] == evaluation.STAGES
     for command in ("pretrain", "sft", "reward", "ppo", "dpo"):
-        text = Path(pipeline.__file__).with_name(f"{command}.py").read_text()
+        files = (f"{command}.py", "judges.py") if command == "ppo" else (f"{command}.py",)
+        text = "".join(Path(pipeline.__file__).with_name(file).read_text() for file in files)
         for (own, key), commands in preflight.LATEST.items():
             if own == command:
                 names = ", ".join(f'"{name}"' for name in commands) + ("," if len(commands) == 1 else "")
