@@ -251,7 +251,11 @@ class DPO(Training):
 
 @dataclass
 class Eval(Common):
-    init: str = MISSING
+    init: str | None = MISSING
+    models: list[str] = MISSING
+    reference: str | None = MISSING
+    judge: str | None = MISSING
+    tasks: list[str] = MISSING
     data: Data = MISSING
     sampling: Sampling = MISSING
     micro_tokens: int = number(1)

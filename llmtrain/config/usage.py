@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from llmtrain.config.paths import CONF, defaults, groups, recipes, summary
+from llmtrain.config.words import POSITIONAL
 
 EXAMPLES = {
     "pretrain": ["data=my.txt", "conf=shakespeare-char data=tinyshakespeare.txt", "-m optimizer.lr=1e-3,3e-3"],
@@ -13,7 +14,7 @@ EXAMPLES = {
     "reward": ["data=runs/sample/tiny/latest", "data=hh.jsonl.gz data.on_bad_row=skip"],
     "ppo": ["judge.init=runs/reward/tiny/latest kl.coef=0.05", "-m kl.coef=0.02,0.05,0.1"],
     "dpo": ["data=runs/sample/tiny/latest beta=0.1", "data=preferences.json"],
-    "eval": ["init=runs/ppo/tiny/latest"],
+    "eval": ["runs/ppo/tiny/latest", "runs/sft/tiny/latest runs/ppo/tiny/latest reference=latest judge=latest"],
     "data": ["stage=sft data=alpaca.json", "stage=pretrain data=[corpus/,more.txt]"],
     "pipeline": ["rounds=2", "improve=dpo", "ppo.kl.coef=0.05 sft.epochs=2"],
 }
@@ -32,7 +33,8 @@ def usage(prog: str, command: str, text: str) -> str:
     options = {name: _options(name, o, chosen.get(name)) for name, o in groups().items() if name in chosen}
     rows = [(f"{key.name}={key.default}", key.comment) for key in keys(command)]
     examples = "\n".join(f"  {prog} {line}" for line in EXAMPLES[command])
-    return f"""Usage: {prog} [conf=RECIPE|FILE.yaml] [KEY=VALUE ...] [FLAGS]
+    plain = "[RUN ...] " if command in POSITIONAL else ""
+    return f"""Usage: {prog} {plain}[conf=RECIPE|FILE.yaml] [KEY=VALUE ...] [FLAGS]
 
 {text}
 
