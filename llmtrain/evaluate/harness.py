@@ -21,8 +21,8 @@ YAML = (".yaml", ".yml")
 # What a task file may hold. Other keys of the harness lead to Python (class, include, process_docs, use_prompt).
 KEYS = set(
     "task task_alias tag dataset_path dataset_name dataset_kwargs training_split validation_split test_split "
-    "fewshot_split output_type doc_to_text doc_to_target doc_to_choice target_delimiter fewshot_delimiter description num_fewshot "
-    "generation_kwargs repeats filter_list metric_list metadata".split()
+    "fewshot_split output_type doc_to_text doc_to_target doc_to_choice target_delimiter fewshot_delimiter "
+    "description num_fewshot generation_kwargs repeats filter_list metric_list metadata".split()
 )
 SEEDS = 2**32  # NumPy's legacy generator, which the harness seeds, takes no more
 

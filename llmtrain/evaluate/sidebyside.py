@@ -29,11 +29,16 @@ def table(models: Mapping[str, Evaluation], reference: str | None) -> Table:
 
     reference: whose answers the others win against. Intervals of the grades are in the table of hhh.py.
     """
-    notes = ["perplexity: per token of the own tokenizer; length: tokens of an answer"]
-    if reference:
-        notes.append(f"wins: of answers over those of {reference}; KL: from it, per sampled answer")
-    view = Table(box=box.SIMPLE_HEAD, caption="\n".join(notes), caption_justify="left", padding=(0, 1, 0, 0))
     shown = [column for column in COLUMNS if any(column[0] in values for values in models.values())]
+    heads = {name for name, _, _ in shown}
+    notes = {
+        "eval/perplexity": "perplexity: per token of the own tokenizer",
+        "eval/length": "length: tokens of an answer",
+        "eval/win_rate": f"wins: share of answers better than those of {reference}",
+        "eval/kl": f"KL: from {reference}, per sampled answer",
+    }
+    told = "\n".join(note for name, note in notes.items() if name in heads)
+    view = Table(box=box.SIMPLE_HEAD, caption=told, caption_justify="left", padding=(0, 1, 0, 0))
     view.add_column("model", overflow="fold")
     for _, head, _ in shown:
         view.add_column(head, justify="right", no_wrap=True)

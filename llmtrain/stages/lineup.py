@@ -4,6 +4,7 @@ No torch at the top: preflight.py asks here, and an error should come before sec
 """
 
 import json
+import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -74,7 +75,7 @@ def labelled(config: Eval, found: dict[str, Origin]) -> dict[str, Entry]:
 
 def _name(init: str, origin: Origin) -> str:
     if origin.run is None:
-        return origin.path.name
+        return re.sub(r"[^\w.-]+", "-", origin.path.name)
     step = manifest.STEP.fullmatch(Path(init).name)
     return str(directory.read_config(origin.run).get("command")) + (f"@{int(step[1])}" if step else "")
 
