@@ -198,6 +198,8 @@ def _eval(config: Any) -> list[str]:
         ]
     if config.judge is not None and config.reference is None:
         faults.append(f"judge: {config.judge} does nothing without a model to win against; give reference=RUN")
+    if config.tasks and config.launch.nproc_per_node > 1:
+        faults.append("launch.nproc_per_node: the harness of tasks runs in one process; set it to 1")
     return faults
 
 
@@ -238,7 +240,7 @@ CHECKS: list[tuple[tuple[str, ...], Callable[[Any], list[str]]]] = [
     (("minibatches", "batch", "sampling"), _ppo),
     (("kl",), _kl),
     (("loss", "label_smoothing"), _dpo),
-    (("models", "init", "reference", "judge", "tasks"), _eval),
+    (("models", "init", "reference", "judge", "tasks", "launch"), _eval),
     (("stop",), _stop),
     (("stop", "data"), _rates),
 ]

@@ -20,7 +20,7 @@ def complete(command: str, args: list[str], incomplete: str) -> list[str]:
         return [word for word in flag or FLAGS if word.startswith(incomplete)]
     if args and args[-1] == "=":
         whole, cut = f"{args[-2]}={incomplete}", len(args[-2]) + 1
-    elif not incomplete and args and "=" not in args[-1] and not args[-1].startswith("-") and args[-2:-1] != ["="]:
+    elif not incomplete and args and not re.search(r"^-|[=/]", args[-1]) and args[-2:-1] != ["="]:
         whole, cut = args[-1] + "=", len(args[-1]) + 1
     else:
         whole, cut = incomplete, 0

@@ -289,14 +289,6 @@ class Pipeline(Common):
     eval: dict[str, Any] = MISSING
 
 
-COMMANDS: dict[str, type[Common]] = {
-    "pretrain": Pretrain,
-    "sft": SFT,
-    "sample": Sample,
-    "reward": Reward,
-    "ppo": PPO,
-    "dpo": DPO,
-    "eval": Eval,
-    "data": Preview,
-    "pipeline": Pipeline,
-}
+_stages: tuple[type[Common], ...] = (Pretrain, SFT, Sample, Reward, PPO, DPO, Eval)
+COMMANDS: dict[str, type[Common]] = {stage.__name__.lower(): stage for stage in _stages}
+COMMANDS |= {"data": Preview, "pipeline": Pipeline}
