@@ -101,7 +101,7 @@ def run(
     from lm_eval.models.huggingface import HFLM
 
     _sandbox()
-    logging.getLogger("lm_eval").setLevel(logging.WARNING)
+    logging.getLogger("lm_eval").setLevel(logging.ERROR)
 
     class Polled(HFLM):
         def _model_call(self, *args: Any, **kwargs: Any) -> Any:

@@ -276,3 +276,15 @@ def test_labels_differ(chain, runs):
     run = tiny.ran("eval", runs, models=[str(steps[0]), str(steps[-1])], data={"eval_rows": 3})
     assert list(result(run)["models"]) == [f"sft@{int(step.name[5:])}" for step in (steps[0], steps[-1])]
     assert directory.state(run) == "finished"
+
+
+def test_models_of_two_tokenizers_answer_the_same_prompts(chain, runs, tmp_path, caplog):
+    """Which rows are held out depends on token ids; the first model's decide for all."""
+    other = tiny.ran("pretrain", runs, tokenizer={"vocab_size": 280}, max_steps=2)
+    file, models = conversations(tmp_path / "c.jsonl", 30), [str(chain.pretrain), str(other)]
+    run = tiny.ran("eval", runs, models=models, files=[str(file)], data={"eval_fraction": 0.5})
+    rows = lines(run / "answers.jsonl")
+    assert len(rows) == 6 and all(list(row["answers"]) == ["pretrain-1", "pretrain-2"] for row in rows)
+    alone = tiny.ran("eval", runs, models=models[:1], files=[str(file)], data={"eval_fraction": 0.5})
+    assert [row["prompt"] for row in rows] == [row["prompt"] for row in lines(alone / "answers.jsonl")]
+    assert "compare their bits per byte, not their perplexities" in caplog.text
