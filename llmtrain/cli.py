@@ -20,7 +20,7 @@ COMMANDS = {
     "ppo": "Step 3c: improve the model on the reward model's score until it is good enough.",
     "dpo": "Step 3, the newer way: improve the model on the rankings, without a reward model.",
     "pipeline": "All steps in one run tree, each finding the one before.",
-    "eval": "Answer held-out prompts with a model and grade the answers.",
+    "eval": "Models side by side on the same held-out prompts: loss, grades, wins against a reference.",
     "data": "Show what a stage will see of your data, before training.",
 }
 

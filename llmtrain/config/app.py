@@ -35,7 +35,7 @@ def main(command: str, args: list[str], prog: str) -> int:
     run_id = directory.new_id()  # one for all jobs of a sweep, in whatever process they run
     OmegaConf.register_new_resolver("run_id", lambda: run_id, replace=True)
     _register()
-    flags, settings = words.split(safety.checked(args))
+    flags, settings = words.split(safety.checked(args), command)
     multirun, looks = "--multirun" in flags, bool(set(flags) - {"--multirun"})
     root, fault = "", None
     try:

@@ -65,8 +65,8 @@ def _data(config: Any) -> list[str]:
         faults.append("data.path: empty; give data=FILE (or a folder, [FILE,FILE], hub:org/name, latest)")
     elif not all(path.strip() for path in data.path):
         faults.append("data.path: holds an empty path; drop it")
-    if data.text_column is not None and (own or reads != "pretrain"):
-        faults.append("data.text_column: is for pretrain on files of your own; set it to null")
+    if data.text_column is not None and (own or reads not in ("pretrain", "eval")):
+        faults.append("data.text_column: is for pretrain and eval on files of your own; set it to null")
     if data.split != "train" and not any(path.startswith("hub:") for path in data.path):
         faults.append(f"data.split: {data.split} does nothing here, only hub:org/name has splits; set it to train")
     if own:
@@ -166,6 +166,25 @@ def _dpo(config: Any) -> list[str]:
     return faults
 
 
+def _eval(config: Any) -> list[str]:
+    faults = []
+    if not config.models:
+        faults.append("models: empty; name at least one run, checkpoint or model directory")
+    elif config.init is not None and config.models != ["latest"]:
+        faults.append("init, models: both name what is evaluated; drop init and list all of them in models")
+    for key in ("models", "tasks"):
+        entries = getattr(config, key)
+        faults += [f"{key}: holds an empty entry; drop it"] if not all(entry.strip() for entry in entries) else []
+        faults += [
+            f"{key}: {entry} is there twice; drop one" for entry in sorted(set(entries)) if entries.count(entry) > 1
+        ]
+    if config.judge is not None and config.reference is None:
+        faults.append(f"judge: {config.judge} does nothing without a model to win against; give reference=RUN")
+    if config.tasks and config.launch.nproc_per_node > 1:
+        faults.append("launch.nproc_per_node: the harness of tasks runs in one process; set it to 1")
+    return faults
+
+
 def _stop(config: Any) -> list[str]:
     stop = config.stop
     values = {f.name: getattr(stop, f.name) for f in dataclasses.fields(stop) if f.name != "metric"}
@@ -206,6 +225,7 @@ CHECKS: list[tuple[tuple[str, ...], Callable[[Any], list[str]]]] = [
     (("judge",), ppo.judge),
     (("judge", "data"), ppo.rule),
     (("loss", "label_smoothing"), _dpo),
+    (("models", "init", "reference", "judge", "tasks", "launch"), _eval),
     (("stop",), _stop),
     (("stop", "data"), _rates),
 ]

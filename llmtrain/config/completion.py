@@ -5,7 +5,7 @@ from pathlib import Path
 
 from llmtrain.config.paths import STAGES, defaults, groups, recipes
 from llmtrain.config.usage import keys
-from llmtrain.config.words import LONG, VALUES
+from llmtrain.config.words import LONG, POSITIONAL, VALUES
 
 FLAGS = [*VALUES, *LONG, "--multirun", "--resolve", "--help", "--version", "--hydra-help"]
 
@@ -20,7 +20,7 @@ def complete(command: str, args: list[str], incomplete: str) -> list[str]:
         return [word for word in flag or FLAGS if word.startswith(incomplete)]
     if args and args[-1] == "=":
         whole, cut = f"{args[-2]}={incomplete}", len(args[-2]) + 1
-    elif not incomplete and args and "=" not in args[-1] and not args[-1].startswith("-") and args[-2:-1] != ["="]:
+    elif not incomplete and args and not re.search(r"^-|[=/]", args[-1]) and args[-2:-1] != ["="]:
         whole, cut = args[-1] + "=", len(args[-1]) + 1
     else:
         whole, cut = incomplete, 0
@@ -42,7 +42,8 @@ def candidates(command: str, word: str) -> list[str]:
         found = [option for option in _values(command, key, last) if option.startswith(last)]
         return [f"{sign}{key}={before}{option}" for option in found]
     names = ["conf", *_groups(command), *(k.name for k in keys(command))]
-    return [f"{sign}{name}=" for name in dict.fromkeys(names) if name.startswith(key)]
+    found = [f"{sign}{name}=" for name in dict.fromkeys(names) if name.startswith(key)]
+    return found + (_files(word) if command in POSITIONAL and word else [])
 
 
 def _groups(command: str) -> dict[str, list[str]]:
@@ -55,7 +56,7 @@ def _values(command: str, key: str, value: str) -> list[str]:
         return [*recipes(command), *(f for f in files if f.endswith((".yaml", ".yml", "/")))]
     if key in _groups(command):
         return [*_groups(command)[key], *(files if key == "data" else [])]
-    if key in ("init", "judge.init", "reference", "data.path"):
+    if key in ("init", "models", "judge", "judge.init", "reference", "data.path"):
         return ["latest", *files]
     if key == "judge.path":
         return files

@@ -211,7 +211,11 @@ class DPO(Training):
 
 @dataclass
 class Eval(Common):
-    init: str = MISSING
+    init: str | None = MISSING
+    models: list[str] = MISSING
+    reference: str | None = MISSING
+    judge: str | None = MISSING
+    tasks: list[str] = MISSING
     data: Data = MISSING
     sampling: Sampling = MISSING
     micro_tokens: int = number(1)
@@ -245,14 +249,6 @@ class Pipeline(Common):
     eval: dict[str, Any] = MISSING
 
 
-COMMANDS: dict[str, type[Common]] = {
-    "pretrain": Pretrain,
-    "sft": SFT,
-    "sample": Sample,
-    "reward": Reward,
-    "ppo": PPO,
-    "dpo": DPO,
-    "eval": Eval,
-    "data": Preview,
-    "pipeline": Pipeline,
-}
+_stages: tuple[type[Common], ...] = (Pretrain, SFT, Sample, Reward, PPO, DPO, Eval)
+COMMANDS: dict[str, type[Common]] = {stage.__name__.lower(): stage for stage in _stages}
+COMMANDS |= {"data": Preview, "pipeline": Pipeline}

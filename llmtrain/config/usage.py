@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from llmtrain.config.paths import CONF, defaults, groups, recipes, summary
+from llmtrain.config.words import POSITIONAL
 
 EXAMPLES = {
     "pretrain": ["data=my.txt", "conf=shakespeare-char data=tinyshakespeare.txt", "-m optimizer.lr=1e-3,3e-3"],
@@ -17,7 +18,7 @@ EXAMPLES = {
         "conf=real data=sums.jsonl judge=function judge.path=my_reward.py:score",
     ],
     "dpo": ["data=runs/sample/tiny/latest beta=0.1", "data=preferences.json"],
-    "eval": ["init=runs/ppo/tiny/latest"],
+    "eval": ["runs/ppo/tiny/latest", "runs/sft/tiny/latest runs/ppo/tiny/latest reference=latest judge=latest"],
     "data": ["stage=sft data=alpaca.json", "stage=pretrain data=[corpus/,more.txt]"],
     "pipeline": ["rounds=2", "improve=dpo", "ppo.kl.coef=0.05 sft.epochs=2"],
 }
@@ -36,7 +37,8 @@ def usage(prog: str, command: str, text: str) -> str:
     options = {name: _options(name, o, chosen.get(name)) for name, o in groups().items() if name in chosen}
     rows = [(f"{key.name}={key.default}", key.comment) for key in keys(command)]
     examples = "\n".join(f"  {prog} {line}" for line in EXAMPLES[command])
-    return f"""Usage: {prog} [conf=RECIPE|FILE.yaml] [KEY=VALUE ...] [FLAGS]
+    plain = "[RUN ...] " if command in POSITIONAL else ""
+    return f"""Usage: {prog} {plain}[conf=RECIPE|FILE.yaml] [KEY=VALUE ...] [FLAGS]
 
 {text}
 

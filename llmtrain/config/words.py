@@ -6,17 +6,21 @@ from collections.abc import Iterable
 from llmtrain.errors import ConfigError
 
 ELEMENT = re.compile(r"'(?:\\.|[^'\\])*'|\"(?:\\.|[^\"\\])*\"|[^\[\],]+")  # of a list, brackets around it or not
+YAML = (".yaml", ".yml")
 # Flags with a value and what it may be; --info does without one.
 VALUES = {
     "--cfg": ("job", "hydra", "all"),
     "--info": ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath"),
     "--package": (),
 }
+POSITIONAL = {"eval": "models"}  # command -> the key that words which are no settings give the list of
 LONG = {"-c": "--cfg", "-i": "--info", "-p": "--package", "-m": "--multirun"}
 
 
-def split(args: Iterable[str]) -> tuple[list[str], list[str]]:
+def split(args: Iterable[str], command: str = "") -> tuple[list[str], list[str]]:
     """Flags, and settings: argparse takes no settings on both sides of a flag. Behind `--` there are settings alone.
+
+    command: whose plain words, if it takes any (POSITIONAL), become one setting that lists them.
 
     Raises ConfigError for a flag's value that cannot be, and for words that are no settings.
     """
@@ -31,9 +35,16 @@ def split(args: Iterable[str]) -> tuple[list[str], list[str]]:
             settings.append(word)
         else:
             flags += _flag(word, rest)
-    faults = [_no_setting(word) for word in settings if "=" not in word and not word.startswith("~")]
+    plain = [word for word in settings if "=" not in word and not word.startswith("~")]
+    settings = [word for word in settings if word not in plain]
+    key = POSITIONAL.get(command)
+    named = [word for word in plain if key and word.strip() and not word.endswith(YAML)]
+    faults = [_no_setting(word) for word in plain if word not in named]
+    if named and any(setting.lstrip("+").startswith(f"{key}=") for setting in settings):
+        faults.append(f"{key}: given twice, as {key}= and as {' '.join(named)}; drop one of them")
     if faults:
         raise ConfigError("\n".join(faults))
+    settings += [f"{key}={literal(named)}"] if named else []
     return flags, [readable(setting) for setting in settings]
 
 
@@ -56,7 +67,7 @@ def _flag(word: str, rest: list[str]) -> list[str]:
 def _no_setting(word: str) -> str:
     if not word.strip():
         return f"{word!r}: an empty word; drop it (a shell variable that is not set?)"
-    key = "conf" if word.endswith((".yaml", ".yml")) else "data" if "/" in word or "." in word else ""
+    key = "conf" if word.endswith(YAML) else "data" if "/" in word or "." in word else ""
     return f"{word}: settings are written KEY=VALUE" + (f"; did you mean {key}={word}?" if key else "")
 
 

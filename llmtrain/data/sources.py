@@ -3,7 +3,7 @@
 import hashlib
 import logging
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from llmtrain.data import files, formats, parts
@@ -74,6 +74,15 @@ def read(
     if faults:
         log.warning("%s: %d rows skipped (%s)", ", ".join(paths), faults.total(), _tally(faults))
     return Source(records, digest, ", ".join(paths), dict(faults))
+
+
+def first_kind(paths: list[str], kinds: Sequence[Kind], split: str) -> Kind | None:
+    """The first of `kinds` that the columns of the first readable row can give; None when none can."""
+    for rows in _Request(paths, Kind.text, split, None, skip=True, limit=1)._files():
+        columns = next((row for _, row in rows if isinstance(row, Mapping)), None)
+        if columns is not None:
+            return next((kind for kind in kinds if formats.recognise(columns, formats.candidates(kind, None))), None)
+    return None
 
 
 @dataclass(frozen=True)

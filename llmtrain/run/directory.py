@@ -27,7 +27,7 @@ log = logging.getLogger("llmtrain")
 CONFIG, LINEAGE, RESULT, LATEST = "config.yaml", "lineage.json", "result.json", "latest"
 DONE = ("finished", "stopped")
 ID = re.compile(r"\d{8}-\d{6}-[0-9a-f]{6}")
-PATHS = ("path", "init", "reference", "root")  # keys of the configuration that name files
+PATHS = ("path", "init", "models", "reference", "judge", "tasks", "root")  # keys of the configuration that name files
 # What may change between two lives of a run: its limits and what surrounds it, and nothing that made a finished step.
 # The content of data.path is held to its digest (lineage.py). A pipeline has the keys under its stages' names.
 FREE = re.compile(

@@ -211,9 +211,9 @@ def _of_hub(init: str) -> Origin:
 
 
 def _check_kind(run: Path, stages: tuple[str, ...]) -> None:
-    """A judge is no policy and a policy no judge."""
+    """A judge is no policy and a policy no judge; eval takes both."""
     command = read_config(run).get("command")
-    if ("reward" in stages) != (command == "reward"):
+    if not ("reward" in stages if command == "reward" else set(stages) - {"reward"}):
         raise InitError(f"{run} is a run of `llmtrain {command}`; needed is one of {', '.join(stages)}")
 
 

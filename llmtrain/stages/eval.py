@@ -1,72 +1,158 @@
-"""eval: answer held-out prompts with a checkpoint; gold grades where graders exist, and the loss on demonstrations."""
+"""eval: models side by side on the same held-out rows.
 
+Of a model that writes: loss, answers with gold grades where graders exist, wins over a reference and the distance to
+it, tasks of the lm-evaluation-harness. Of a reward model: its report card.
+"""
+
+from collections.abc import Mapping
 from pathlib import Path
 
-import torch
 from rich.console import Console
 
-from llmtrain.config.schema import DataName, Eval
-from llmtrain.data.pack import by_tokens, pack, targets
+from llmtrain.config.schema import Eval
 from llmtrain.data.records import Kind
 from llmtrain.errors import Interrupted
-from llmtrain.evaluate import hhh
-from llmtrain.models import causal
-from llmtrain.objectives import lm
+from llmtrain.evaluate import harness, hhh, report, sidebyside
+from llmtrain.loop.learner import Evaluation, Rate
+from llmtrain.loop.stopping import numbers
+from llmtrain.models import scalar
+from llmtrain.rollout.judge import Judge, RewardJudge
 from llmtrain.run import lineage
 from llmtrain.run.session import Session, StopAsked
-from llmtrain.stages import inputs, setup
-from llmtrain.stages.policy import complete, text_of
+from llmtrain.stages import examination, lineup, setup
+from llmtrain.stages.contest import Contest, Measured
+from llmtrain.stages.examination import Examined
+from llmtrain.stages.lineup import JUDGE, REFERENCE, Entry
 
-STAGES = ("ppo", "dpo", "sft", "pretrain")
+SHOWN = 12  # prompts (of each H) in answers.md
+HEADLINES = ("gold/min", "eval/win_rate", "eval/accuracy", "eval/loss", "eval/length")  # the first that there is
 
 
 def run(config: Eval, path: Path) -> dict:
-    """Evaluate config.init on the microworld's test prompts, or on the held-out rows of files."""
+    """Evaluate the models of the configuration; returns the result record."""
     mesh = setup.mesh_of(config)
     with setup.session_of(config, path, mesh) as session:
-        origin = setup.origin_of(config, path, "init", config.init, STAGES)
-        tokenizer = setup.tokenizer_at(origin.path, chat=True)
-        model = setup.model_at(origin.path, mesh).eval()
-        lineage.write(path, {"init": origin}, {})
+        entries = lineup.entries(config, path)
+        lineage.write(path, {role: entry.origin for role, entry in entries.items()}, {})
         try:
-            if config.data.name is DataName.microworld:
-                return _graded(config, session, model, tokenizer)
-            return _loss(config, session, model, tokenizer)
+            return _compared(config, session, entries)
         except StopAsked as asked:
             raise Interrupted(asked.signal, f"start again with: {session.resume_command}") from None
 
 
-def _graded(config: Eval, session: Session, model, tokenizer) -> dict:
-    prompts = inputs.held_out(config.data, "test", config.data.eval_rows, tokenizer)
-    answers = complete(model, tokenizer, prompts.ids, config.sampling, config.seed, "eval", session=session)
-    texts = [(text_of(tokenizer, a), a.ended) for a in answers]
-    found = hhh.grades(prompts.records, texts)
-    rates = hhh.rates(found)
-    session.write_lines("answers.jsonl", hhh.rows(prompts.records, texts))
-    families = {f"gold/{name}": rate.value for name, rate in sorted(found.items()) if "." in name}
-    metrics = {f"gold/{h}": rates[h]["rate"] for h in rates} | families
-    metrics["gold/min"] = min(rates[h]["rate"] for h in rates)
+def _compared(config: Eval, session: Session, entries: dict[str, Entry]) -> dict:
+    kind = lineup.kind_of(config.data)
+    own = [entry for role, entry in entries.items() if role not in lineup.SOURCES]
+    written = _written(config, session, kind, entries, [entry for entry in own if not entry.scores])
+    cards = {entry.label: examination.of(config, session, kind, entry) for entry in own if entry.scores}
+    values = {label: measured.values for label, measured in written.items()}
+    values |= {label: found.values for label, found in cards.items()}
+    values = {entry.label: values[entry.label] for entry in own}  # in the order in which they were named
+    rates = _graded(values)
+    metrics = {f"{name}{key}": x for name, v in _prefixed(values).items() for key, x in numbers(v).items()}
     session.log(0, metrics)
     if session.mesh.first:
-        hhh.save({"eval": rates}, session.path)
-        Console().print(hhh.table({"eval": rates}))
-    n = len(texts)
-    return session.finish("finished", f"{n} prompts answered", 0, metrics, headline="gold/min", hhh=rates)
+        _show(session.path, values, written, cards, entries.get(REFERENCE))
+    first = next(iter(values.values()))
+    headline = next((name for name in HEADLINES if name in first), "") if len(values) == 1 else ""
+    return session.finish(
+        "finished",
+        f"{len(values)} model{'s' * (len(values) > 1)} evaluated",
+        0,
+        metrics,
+        headline=headline,
+        value=metrics.get(headline),
+        models={entry.label: str(entry.origin.path) for entry in own},
+        intervals=_intervals(values),
+        probes_failed={label: found.failed for label, found in cards.items()},
+        **({"hhh": rates} if rates else {}),
+    )
 
 
-@torch.no_grad()
-def _loss(config: Eval, session: Session, model, tokenizer) -> dict:
-    rows = inputs.opened(config, config.data, Kind.chat, tokenizer)
-    held = rows.split.eval[: config.data.eval_rows]
-    ids = [rows.table.column("ids")[i] for i in held]
-    masks = [rows.table.column("mask")[i] for i in held]
-    nats = tokens = 0.0
-    for part in by_tokens([len(row) for row in ids], config.micro_tokens):
-        session.poll_alone()
-        packed = pack([ids[i] for i in part])
-        wanted = targets(packed, [masks[i] for i in part])
-        logp = causal.logprobs(model, packed.to(model.device), wanted.to(model.device))
-        nats, tokens = nats - float(logp.sum()), tokens + len(logp)
-    metrics = {"eval/loss": nats / tokens, "eval/perplexity": lm.perplexity(nats, tokens)}
-    session.log(0, metrics)
-    return session.finish("finished", f"{len(ids)} conversations", 0, metrics, headline="eval/loss")
+def _written(
+    config: Eval, session: Session, kind: Kind, entries: dict[str, Entry], writers: list[Entry]
+) -> dict[str, Measured]:
+    """label -> what was measured, of the models that write; with their answers side by side in two files."""
+    if not writers:
+        return {}
+    contest = Contest(config, session, kind, writers)
+    if REFERENCE in entries:
+        contest.against(entries[REFERENCE], _judge(config, session, entries.get(JUDGE)))
+    found = {entry.label: contest.measure(entry) for entry in writers}
+    answers = {label: one.answers for label, one in found.items() if one.answers}
+    if answers:
+        scores = {label: a.scores.tolist() for label, a in answers.items() if a.scores is not None}
+        rows = sidebyside.rows(contest.shared, {label: a.texts for label, a in answers.items()}, scores)
+        session.write_lines("answers.jsonl", rows)
+        if session.mesh.first:
+            (session.path / "answers.md").write_text(sidebyside.markdown(rows, SHOWN), encoding="utf-8")
+    for entry in writers if config.tasks else ():
+        found[entry.label].values.update(
+            harness.run(
+                entry.origin.path,
+                config.tasks,
+                device=session.mesh.device,
+                dtype=session.mesh.dtype,
+                seed=config.seed,
+                poll=session.poll,
+            )
+        )
+    return found
+
+
+def _judge(config: Eval, session: Session, entry: Entry | None) -> Judge | None:
+    """Who says which answer wins."""
+    if entry is None:
+        return None
+    model = scalar.load(entry.origin.path, device=session.mesh.device, dtype=session.mesh.dtype)
+    return RewardJudge(model.eval().requires_grad_(False), config.micro_tokens)
+
+
+def _graded(values: Mapping[str, Evaluation]) -> dict[str, hhh.Rates]:
+    """label -> shares of helpful, honest and harmless answers, of the models that have them."""
+    out = {}
+    for label, own in values.items():
+        found = {h: rate for h in hhh.H if isinstance(rate := own.get(f"gold/{h}"), Rate)}
+        if found:
+            out[label] = hhh.rates(found)
+    return out
+
+
+def _prefixed(values: dict[str, Evaluation]) -> dict[str, Evaluation]:
+    """The numbers of a lone model go by their own names, those of several behind their labels."""
+    return {"" if len(values) == 1 else f"{label}/": own for label, own in values.items()}
+
+
+def _intervals(values: dict[str, Evaluation]) -> dict[str, dict]:
+    """metric -> n and 95 % interval, of all shares."""
+    return {
+        f"{name}{key}": {"n": rate.n, "interval": rate.interval(0.95)}
+        for name, own in _prefixed(values).items()
+        for key, rate in own.items()
+        if isinstance(rate, Rate)
+    }
+
+
+def _show(
+    path: Path,
+    values: dict[str, Evaluation],
+    written: dict[str, Measured],
+    cards: dict[str, Examined],
+    reference: Entry | None,
+) -> None:
+    """Tables on the screen, pictures and hhh.json in the run directory; the table of all models comes last."""
+    console = Console()
+    rates = _graded(values)
+    if rates:
+        hhh.save(rates, path)
+        console.print(hhh.table(rates))
+    if cards:
+        report.picture({label: found.bins for label, found in cards.items()}, path / "reliability.png")
+        shown = {label: found.values for label, found in cards.items()}
+        console.print(report.table(shown, {label: found.failed for label, found in cards.items()}))
+    writers = {label: measured.values for label, measured in written.items()}
+    if any(name.startswith("task/") for own in writers.values() for name in own):
+        console.print(sidebyside.tasks(writers))
+    if writers:
+        console.print(sidebyside.table(writers, reference.label if reference else None))
+    console.print(f"everything: {path}", soft_wrap=True)

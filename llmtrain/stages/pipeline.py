@@ -16,7 +16,7 @@ from rich.table import Table
 from llmtrain.config.check import mapping
 from llmtrain.config.schema import Pipeline
 from llmtrain.errors import Interrupted, TrainingError
-from llmtrain.evaluate import hhh
+from llmtrain.evaluate import hhh, sidebyside
 from llmtrain.launch.processes import execute
 from llmtrain.run import directory, lineage
 from llmtrain.run.session import Session, StopAsked
@@ -36,7 +36,7 @@ def run(config: Pipeline, path: Path) -> dict:
     with Session(path, "pipeline", mesh) as session:
         lineage.write(path, {}, {})
         results = {step.name: _result(session, step, f"stage {n} of {len(steps)}") for n, step in enumerate(steps, 1)}
-        rates = {name.removeprefix("eval-"): r["hhh"] for name, r in results.items() if "hhh" in r}
+        rates = {name.removeprefix("eval-"): only(r["hhh"]) for name, r in results.items() if "hhh" in r}
         summary(path, results, rates)
         metrics = {f"{stage}/{h}": v["rate"] for stage, values in rates.items() for h, v in values.items()}
         last = config.improve.value
@@ -101,16 +101,16 @@ def summary(path: Path, results: dict[str, dict], rates: dict[str, hhh.Rates]) -
 
 def before_and_after(path: Path, stages: list[str]) -> str:
     """The same held-out prompts answered by every stage, as Markdown."""
-    answers = {
-        stage: [json.loads(line) for line in (path / f"eval-{stage}" / "answers.jsonl").read_text().splitlines()]
-        for stage in stages
-    }
-    lines = ["# The same held-out prompts, answered by every stage", ""]
-    for h in hhh.H:
-        lines += [f"## {h}", "", "| prompt | " + " | ".join(stages) + " |", "|---" * (len(stages) + 1) + "|"]
-        rows = [i for i, row in enumerate(answers[stages[0]]) if row["h"] == h][:SHOWN]
-        for i in rows:
-            cells = [answers[stages[0]][i]["prompt"], *(answers[stage][i]["answer"] for stage in stages)]
-            lines.append("| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |")
-        lines.append("")
-    return "\n".join(lines)
+    files = {stage: path / f"eval-{stage}" / "answers.jsonl" for stage in stages}
+    read = {stage: [json.loads(line) for line in file.read_text("utf-8").splitlines()] for stage, file in files.items()}
+    rows = [
+        row | {"answers": {stage: only(read[stage][n]["answers"]) for stage in stages}}
+        for n, row in enumerate(read[stages[0]])
+    ]
+    return sidebyside.markdown(rows, SHOWN)
+
+
+def only(of_models: dict[str, Any]) -> Any:
+    """What an eval of one model says of it."""
+    (value,) = of_models.values()
+    return value

@@ -26,6 +26,7 @@ from llmtrain.rollout.function import Function
 from llmtrain.rollout.rules import Score, ask, rule
 from llmtrain.run import durable, lineage
 from llmtrain.run.directory import CONFIG
+from llmtrain.stages import lineup
 from llmtrain.stages.plan import Step
 
 RANKINGS = "rankings.jsonl"  # what `sample` leaves for `reward` and `dpo`
@@ -36,7 +37,6 @@ KINDS = {
     "reward": Kind.ranking,
     "ppo": Kind.prompt,
     "dpo": Kind.ranking,
-    "eval": Kind.chat,
 }
 # Of which commands' runs `latest` means the newest, by command and key.
 LATEST = {
@@ -48,7 +48,6 @@ LATEST = {
     ("ppo", "reference"): ("sft",),
     ("ppo", "judge.init"): ("reward",),
     ("dpo", "init"): ("sft",),
-    ("eval", "init"): ("ppo", "dpo", "sft", "pretrain"),
     ("data", "init"): ("pretrain",),
 }
 
@@ -60,7 +59,7 @@ def check(config: Common, steps: Sequence[Step], made: Path) -> None:
     """
     pipeline = config.command == "pipeline"
     faults = [*_machine(config), *_trackers(config)]
-    for step in steps if pipeline or config.command in (*KINDS, "data") else ():
+    for step in steps if pipeline or config.command in (*KINDS, "eval", "data") else ():
         prefix = f"{step.command}." if pipeline else ""
         faults += [prefix + fault for fault in _surroundings(step.config, made)]
     if faults:
@@ -101,10 +100,14 @@ def _trackers(config: Common) -> Iterator[str]:
 
 
 def _models(config: Any, made: Path) -> Iterator[str]:
-    named = {"init": config.init}
-    if config.command == "ppo":
-        named |= {"reference": config.reference, "judge.init": config.judge.init}  # null where it is no reward model
-    wanted = [(key, init, LATEST[config.command, key]) for key, init in named.items() if init is not None]
+    if config.command == "eval":
+        wanted = [(role, init, lineup.stages_of(role, init)) for role, init in lineup.named(config).items()]
+    else:
+        named = {"init": config.init}
+        if config.command == "ppo":
+            named |= {"reference": config.reference, "judge.init": config.judge.init}  # null: no reward model
+        wanted = [(key, init, LATEST[config.command, key]) for key, init in named.items() if init is not None]
+    found: dict[str, lineage.Origin] = {}
     if config.command == "sample":
         others = [entry.partition("@")[0] for entry in config.policies]
         wanted += [("policies", init, LATEST["sample", "init"]) for init in others if init != "self"]
@@ -113,15 +116,24 @@ def _models(config: Any, made: Path) -> Iterator[str]:
             if "/" in init and not durable.exists(Path(init).expanduser()):
                 know_the_network()
             try:
-                lineage.resolve_model(init, root=config.run.root, name=config.run.name, stages=stages)
+                found[key] = lineage.resolve_model(init, root=config.run.root, name=config.run.name, stages=stages)
             except LlmtrainError as error:
                 yield f"{key}: {str(error).removeprefix('init=')}"
+    if config.command == "eval" and len(found) == len(wanted):
+        yield from lineup.faults(config, found)
 
 
 def _rows(config: Any, made: Path) -> Iterator[str]:
     if config.data.name is DataName.microworld:
         return
-    kind = KINDS[config.stage.value if config.command == "data" else config.command]
+    if config.command == "eval":
+        try:
+            kind = lineup.kind_of(config.data)
+        except LlmtrainError as error:
+            yield f"data.path: {error}"
+            return
+    else:
+        kind = KINDS[config.stage.value if config.command == "data" else config.command]
     for path in config.data.path:
         if made not in Path(path).parents:
             found = _first(config, path, kind)

@@ -17,7 +17,7 @@ FILES = {"data__name": "files", "data__path": ["hub:a/b", "a.txt"], "data__world
 @pytest.fixture(scope="module")
 def shipped() -> dict[str, Any]:
     """command -> the values of its recipe tiny."""
-    commands = ("pretrain", "sft", "sample", "ppo", "dpo", "data", "pipeline")
+    commands = ("pretrain", "sft", "sample", "ppo", "dpo", "eval", "data", "pipeline")
     values = {command: mapping(app.compose_stage(command, "tiny", {})) for command in commands}
     values["pretrain"]["model"] |= {"width": 128, "heads": 4, "context": 256}  # known numbers, whatever is tuned
     values["pretrain"]["tokenizer"] |= {"vocab_size": 1024}
@@ -160,6 +160,12 @@ def test_all_faults_come_at_once(shipped):
         ),
         ("ppo", {"stop__metric": "eval/score"}, "'eval/score' is none of"),
         ("dpo", {"stop__metric": "eval/win_rate"}, "'eval/win_rate' is none of"),
+        ("eval", {"models": []}, "models: empty; name at least one run"),
+        ("eval", {"models": ["a"], "init": "b"}, "init, models: both name what is evaluated"),
+        ("eval", {"models": ["a", "b", "a"]}, "models: a is there twice; drop one"),
+        ("eval", {"tasks": [" "]}, "tasks: holds an empty entry; drop it"),
+        ("eval", {"judge": "a"}, "judge: a does nothing without a model to win against"),
+        ("eval", {"tasks": ["a"], "launch__nproc_per_node": 2}, "the harness of tasks runs in one process"),
         ("sample", {"annotate": "none"}, "noise: 0.1 does nothing with annotate=none"),
         ("sample", {"annotate": "none"}, "held_out: 300 does nothing with annotate=none"),
         ("sample", {"policies": ["self@hot"]}, "policies: 'self@hot' is none of RUN, RUN@TEMPERATURE"),

@@ -48,3 +48,6 @@ def test_files_are_offered_where_they_can_stand(workplace):
     assert complete("sft", [], f"conf={workplace}/tid") == [f"conf={workplace}/tides/", f"conf={workplace}/tidy.yaml"]
     assert complete("ppo", [], "judge.path=tidy.") == ["judge.path=tidy.txt", "judge.path=tidy.yaml"]
     assert complete("sft", [], "conf=/nowhere/at/all") == []
+    assert complete("eval", [], "ti") == ["tides/", "tidy.txt", "tidy.yaml"]
+    assert complete("eval", ["tides/a"], "") == complete("eval", [], "")
+    assert complete("sft", [], "ti") == []

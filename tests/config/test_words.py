@@ -22,6 +22,33 @@ def test_flags_come_first_with_their_values(args, flags, settings):
     assert words.split(args) == (flags, settings)
 
 
+@pytest.mark.parametrize(
+    ("args", "settings"),
+    [
+        (["runs/a", "b=1", "runs/c"], ["b=1", "models=[runs/a,runs/c]"]),
+        (["it's", "-m", "ü"], [r"models=['it\'s','ü']"]),
+        (["b=1"], ["b=1"]),
+    ],
+)
+def test_plain_words_of_eval_are_its_models(args, settings):
+    assert words.split(args, "eval")[1] == settings
+
+
+@pytest.mark.parametrize(
+    ("command", "args", "message"),
+    [
+        ("sft", ["runs/a"], "runs/a: settings are written KEY=VALUE; did you mean data=runs/a?"),
+        ("eval", ["mine.yaml"], "mine.yaml: settings are written KEY=VALUE; did you mean conf=mine.yaml?"),
+        ("eval", ["a", "models=[b]"], "models: given twice, as models= and as a; drop one of them"),
+        ("eval", ["a", ""], "'': an empty word; drop it"),
+    ],
+)
+def test_words_that_are_no_settings(command, args, message):
+    with pytest.raises(ConfigError) as caught:
+        words.split(args, command)
+    assert str(caught.value).startswith(message)
+
+
 @pytest.mark.parametrize("args", [["--cfg", "a=1"], ["--cfg", "foo"], ["--info", "foo"], ["-p"], ["--package", "a=1"]])
 def test_a_flag_without_a_value_of_its_own_is_refused(args):
     with pytest.raises(ConfigError, match="none of its values"):

@@ -120,8 +120,8 @@ class Stages:
         extra = {"headline": "eval/loss", "value": 0.5, "seconds": 1.0}
         if path.name.startswith("eval-"):
             value = {"rate": 0.5, "n": 4, "combinations": 4, "low": 0.1, "high": 0.9}
-            extra["hhh"] = dict.fromkeys(("helpful", "honest", "harmless"), value)
-            row = {"h": "helpful", "prompt": "Who?", "answer": path.name, "level": 3}
+            extra["hhh"] = {"model": dict.fromkeys(("helpful", "honest", "harmless"), value)}
+            row = {"h": "helpful", "prompt": "Who?", "answers": {"model": {"text": path.name, "ended": True}}}
             (path / "answers.jsonl").write_text(json.dumps(row) + "\n")
         directory.write_result(path, "finished", "done", 3, {}, **extra)
         return directory.read_result(path)

@@ -12,7 +12,7 @@ from llmtrain.errors import InitError
 from llmtrain.models import scalar
 from llmtrain.objectives.ranking import kway_loss
 from llmtrain.run import metrics
-from llmtrain.stages import dpo, reward
+from llmtrain.stages import dpo, examination, reward
 
 CPU = torch.device("cpu")
 
@@ -91,7 +91,7 @@ def test_report_card_has_its_intervals(chain, runs):
 
 
 def test_probes_examine_the_judge_and_name_what_it_fails(chain, runs, monkeypatch):
-    monkeypatch.setattr(reward, "PROBES", 2)
+    monkeypatch.setattr(examination, "PROBES", 2)
     changes = tiny.merged(chain.links("reward"), {"data": {"world": 0}, "max_steps": 1, "probe_threshold": 1.0})
     run = tiny.ran("reward", runs, **changes)
     result = json.loads((run / "result.json").read_text())

@@ -8,7 +8,6 @@ import pytest
 from llmtrain.config.app import compose_stage
 from llmtrain.errors import ConfigError
 from llmtrain.run import directory
-from llmtrain.stages import eval as evaluation
 from llmtrain.stages import pipeline, preflight, sample
 from llmtrain.stages.plan import Step, plan
 
@@ -127,7 +126,6 @@ def test_a_root_of_somebody_else(tmp_path):
 def test_latest_means_the_same_here_and_in_the_stages():
     """The stages name the commands where they ask for a model; the table must not fall behind."""
     assert preflight.LATEST["sample", "init"] == sample.STAGES
-    assert preflight.LATEST["eval", "init"] == evaluation.STAGES
     for command in ("pretrain", "sft", "reward", "ppo", "dpo"):
         files = (f"{command}.py", "judges.py") if command == "ppo" else (f"{command}.py",)
         text = "".join(Path(pipeline.__file__).with_name(file).read_text() for file in files)

@@ -1,4 +1,4 @@
-"""sample and eval: what they leave."""
+"""sample: what it leaves."""
 
 import json
 from pathlib import Path
@@ -96,26 +96,3 @@ def test_rankings_are_a_function_of_the_seed():
     assert answered(0.3, 4)[2] == answered(0.3, 4)[2]
     prompts, answers, rankings = answered(0.3, 4)
     assert rank(prompts, answers, 4, 0.3, 1) != rankings
-
-
-def test_eval_grades_the_answers_of_the_test_prompts(chain, runs):
-    run = tiny.ran("eval", runs, **chain.links("eval"))
-    table = json.loads((run / "hhh.json").read_text())["eval"]
-    rows = lines(run / "answers.jsonl")
-    for h, values in table.items():
-        own = [row["level"] == 3 for row in rows if row["h"] == h]
-        assert values["n"] == len(own) == 2
-        assert values["rate"] == sum(own) / len(own)
-        assert 1 <= values["combinations"] <= values["n"]
-        assert 0 <= values["low"] <= values["rate"] <= values["high"] <= 1
-    result = json.loads((run / "result.json").read_text())
-    assert result["metrics"]["gold/min"] == min(v["rate"] for v in table.values())
-
-
-def test_eval_of_files_gives_loss_and_perplexity(chain, runs, tmp_path):
-    file = tmp_path / "chat.jsonl"
-    rows = [{"instruction": f"Say {n}.", "input": "", "output": f"It is {n}."} for n in range(12)]
-    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    run = tiny.ran("eval", runs, init=str(chain.sft), files=[str(file)], data={"eval_fraction": 0.5})
-    found = json.loads((run / "result.json").read_text())["metrics"]
-    assert set(found) == {"eval/loss", "eval/perplexity"} and found["eval/perplexity"] > 1

@@ -1,0 +1,290 @@
+"""eval: models side by side on the same held-out rows, and what is refused before any is loaded."""
+
+import json
+import math
+import signal
+import statistics
+from pathlib import Path
+
+import pytest
+import tiny
+import torch
+import transformers
+
+from llmtrain.config.app import compose_stage
+from llmtrain.errors import ConfigError, InitError, Interrupted
+from llmtrain.run import directory
+from llmtrain.run.session import Session, StopAsked
+from llmtrain.stages import contest, preflight
+from llmtrain.stages.plan import Step
+
+
+def lines(file: Path) -> list[dict]:
+    return [json.loads(line) for line in file.read_text().splitlines()]
+
+
+def result(run: Path) -> dict:
+    return json.loads((run / "result.json").read_text())
+
+
+def conversations(file: Path, rows: int = 12) -> Path:
+    made = [{"instruction": f"Say {n}.", "input": "", "output": f"It is {n}."} for n in range(rows)]
+    file.write_text("".join(json.dumps(row) + "\n" for row in made))
+    return file
+
+
+@pytest.fixture(scope="module")
+def compared(chain, tmp_path_factory) -> Path:
+    """pretrain and sft beside each other, against sft, by the judge, which is examined as well."""
+    models = [str(chain.pretrain), str(chain.sft), str(chain.reward)]
+    sides = {"reference": str(chain.sft), "judge": str(chain.reward)}
+    root = tmp_path_factory.mktemp("compared") / "runs"
+    return tiny.ran("eval", root, models=models, data={"eval_rows": 24}, **sides)
+
+
+def test_one_model_keeps_the_plain_names(chain, runs):
+    run = tiny.ran("eval", runs, init=str(chain.sft))
+    found, table = result(run), json.loads((run / "hhh.json").read_text())["sft"]
+    rows = lines(run / "answers.jsonl")
+    for h, values in table.items():
+        own = [row["answers"]["sft"]["level"] == 3 for row in rows if row["h"] == h]
+        assert values["n"] == len(own) == 2
+        assert values["rate"] == sum(own) / len(own)
+        assert 1 <= values["combinations"] <= values["n"]
+        assert 0 <= values["low"] <= values["rate"] <= values["high"] <= 1
+    assert found["headline"] == "gold/min"
+    assert found["value"] == found["metrics"]["gold/min"] == min(v["rate"] for v in table.values())
+    assert {"eval/perplexity", "eval/bits_per_byte", "eval/length"} <= set(found["metrics"])
+
+
+def test_several_models_answer_the_same_prompts(compared):
+    rows = lines(compared / "answers.jsonl")
+    assert len(rows) == 24 and all(list(row["answers"]) == ["pretrain", "sft"] for row in rows)
+    found = result(compared)
+    assert list(found["models"]) == ["pretrain", "sft", "reward"]
+    assert {name.split("/")[0] for name in found["metrics"]} == {"pretrain", "sft", "reward"}
+    assert "| prompt | pretrain | sft |" in (compared / "answers.md").read_text()
+    assert (compared / "hhh.png").stat().st_size > 1000 and (compared / "reliability.png").stat().st_size > 1000
+
+
+def test_the_reference_meets_itself_at_even_odds(compared):
+    found = result(compared)["metrics"]
+    assert found["sft/eval/win_rate"] == 0.5
+    assert found["sft/eval/kl"] == found["sft/eval/kl_stderr"] == 0.0
+
+
+def test_wins_are_those_of_the_scores_in_the_file(compared):
+    rows = lines(compared / "answers.jsonl")
+    points = 0.0
+    for row in rows:
+        own, other = row["answers"]["pretrain"], row["answers"]["sft"]
+        if own["ended"] != other["ended"]:
+            points += own["ended"]
+        else:
+            points += 0.5 if own["score"] == other["score"] else own["score"] > other["score"]
+    found = result(compared)
+    assert found["metrics"]["pretrain/eval/win_rate"] == pytest.approx(points / len(rows))
+    low, high = found["intervals"]["pretrain/eval/win_rate"]["interval"]
+    assert low < found["metrics"]["pretrain/eval/win_rate"] < high
+
+
+def test_an_answer_that_was_cut_off_loses_to_one_that_ended():
+    d = torch.tensor([3.0, -3.0, 1.0, -1.0, 0.0])
+    ended, before = torch.tensor([[False, True, True, False, True], [True, False, True, False, True]])
+    assert contest.wins(d, ended, before).tolist() == [0.0, 1.0, 1.0, 0.0, 0.5]
+
+
+@pytest.mark.parametrize(("given", "drawn"), [(0.7, 0.7), (0.0, 1.0)])
+def test_kl_is_of_sampled_answers_by_transformers_own_numbers(given, drawn, chain, runs, monkeypatch):
+    """Both models score the drawn answers one by one, by their plain forward; greedy answers are no sample."""
+    calls = []
+
+    def complete(model, tokenizer, prompts, sampling, *args, **kwargs):
+        calls.append((prompts, sampling.temperature, made(model, tokenizer, prompts, sampling, *args, **kwargs)))
+        return calls[-1][2]
+
+    made = contest.complete
+    monkeypatch.setattr(contest, "complete", complete)
+    sampling = {"temperature": given, "max_new_tokens": 6}
+    run = tiny.ran("eval", runs, models=[str(chain.pretrain)], reference=str(chain.sft), sampling=sampling)
+    places = [Path(result(run)["models"]["pretrain"]), chain.sft / "checkpoints/latest"]
+    model, reference = (transformers.AutoModelForCausalLM.from_pretrained(place).eval() for place in places)
+    prompts, temperature, answers = calls[-1]
+    assert temperature == drawn
+    nats = []
+    for prompt, answer in zip(prompts, answers, strict=True):
+        with torch.no_grad():
+            both = [m(torch.tensor([prompt + answer.ids])).logits[0, len(prompt) - 1 : -1] for m in (model, reference)]
+        logp, ref = (logits.div(drawn).log_softmax(-1) for logits in both)
+        at = torch.arange(len(answer.ids)), torch.tensor(answer.ids)
+        nats.append(float((logp[at] - ref[at]).sum()))
+    found = result(run)["metrics"]
+    assert found["eval/kl"] == pytest.approx(statistics.mean(nats), abs=1e-4)
+    assert found["eval/kl_stderr"] == pytest.approx(statistics.pstdev(nats) / len(nats) ** 0.5, abs=1e-4)
+
+
+def test_judge_is_after_reload_what_it_was(chain, compared, runs):
+    """Every number of the report card that the reward stage wrote, to float32's last digits."""
+    before, after = result(chain.reward)["metrics"], result(compared)["metrics"]
+    card = {name: value for name, value in before.items() if name.startswith("eval/")}
+    assert {"eval/accuracy_margin_1", "eval/accuracy_like_length", "eval/demonstrations_sd"} <= set(card)
+    assert {name: after[f"reward/{name}"] for name in card} == pytest.approx(card, abs=2e-5)
+    assert after["reward/eval/demonstrations_mean"] == pytest.approx(0.0, abs=1e-5)
+
+
+def test_judge_is_examined_on_the_rankings_that_are_given(chain, runs):
+    given = tiny.write_rankings(runs.parent / "other.jsonl", 30)
+    run = tiny.ran("eval", runs, models=[str(chain.reward)], files=[str(given)], data={"max_length": 160})
+    assert result(run)["headline"] == "eval/accuracy"
+    assert result(run)["metrics"]["eval/accuracy"] != result(chain.reward)["metrics"]["eval/accuracy"]
+
+
+def test_conversations_of_files(chain, runs, tmp_path):
+    run = tiny.ran(
+        "eval", runs, init=str(chain.sft), files=[str(conversations(tmp_path / "c.jsonl"))], data={"eval_fraction": 0.5}
+    )
+    found = result(run)["metrics"]
+    assert found["eval/perplexity"] == pytest.approx(math.exp(found["eval/loss"]))
+    assert len(lines(run / "answers.jsonl")) == 6
+    assert not any(name.startswith("gold/") for name in found)
+
+
+def test_text_gives_bits_per_byte_and_no_answers(chain, runs, tmp_path):
+    """Two texts, one of them held out, by transformers' own forward; neither the end token nor its nats count."""
+    texts = ["Mira lives at the mill.", "Some people owned a black sheep and two kites."]
+    file = tmp_path / "t.jsonl"
+    file.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts * 20))
+    data = {"eval_fraction": 0.5, "max_length": 100000, "eval_rows": 1000}  # so that no row ends inside a text
+    run = tiny.ran("eval", runs, init=str(chain.pretrain), files=[str(file)], data=data)
+    found = result(run)["metrics"]
+    assert set(found) == {"eval/loss", "eval/perplexity", "eval/bits_per_byte"}
+    assert not (run / "answers.jsonl").exists()
+    place = result(run)["models"]["pretrain"]
+    tokenizer = transformers.AutoTokenizer.from_pretrained(place)
+    model = transformers.AutoModelForCausalLM.from_pretrained(place).eval()
+    bits = []
+    for text in texts:
+        ids = tokenizer(text)["input_ids"]
+        with torch.no_grad():
+            logp = model(torch.tensor([ids])).logits.log_softmax(-1)[0, :-1]
+        nats = -float(logp[torch.arange(len(ids) - 1), torch.tensor(ids[1:])].sum())
+        bits.append(nats / math.log(2) / len(tokenizer.decode(ids[1:]).encode()))
+    assert min(abs(found["eval/bits_per_byte"] - value) for value in bits) < 1e-4
+
+
+def test_eval_stops_when_asked(chain, runs, monkeypatch):
+    def asked(self):
+        raise StopAsked(signal.SIGTERM)
+
+    monkeypatch.setattr(Session, "poll", asked)
+    with pytest.raises(Interrupted, match="start again with: llmtrain resume"):
+        tiny.ran("eval", runs, models=[str(chain.sft), str(chain.pretrain)])
+
+
+def faults(root: Path, **changes) -> str:
+    data = changes.pop("data", {"max_length": 120})
+    shared = {"run": {"root": str(root), "name": "t"}, "sampling": {"max_new_tokens": 4}, "data": data}
+    try:
+        config = compose_stage("eval", "tiny", shared | changes)
+        preflight.check(config, [Step("eval", "eval", config)], root / "run")
+    except ConfigError as error:
+        return str(error)
+    return ""
+
+
+def test_nothing_is_wrong_with_models_that_fit(chain, runs):
+    models = {"models": [str(chain.pretrain), str(chain.sft), str(chain.reward)]}
+    assert faults(runs, **models, reference=str(chain.sft), judge=str(chain.reward)) == ""
+
+
+def foreign(folder: Path, run: Path, **changes) -> Path:
+    """The newest model of a run as a foreign directory, with another tokenizer setting."""
+    folder.mkdir()
+    for file in (run / "checkpoints" / "latest").iterdir():
+        if file.name not in ("manifest.json", "trainer.json", "trainer.safetensors"):
+            (folder / file.name).write_bytes(file.read_bytes())
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    for name, value in changes.items():
+        setattr(tokenizer, name, value)
+    (folder / "chat_template.jinja").unlink()
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"models": ["nope"]}, "models[0]: nope: no such run"),
+        ({"models": []}, "models: empty; name at least one run"),
+        ({"models": ["{sft}"], "init": "{sft}"}, "init, models: both name what is evaluated"),
+        ({"models": ["{sft}", "{sft}"]}, "is there twice; drop one"),
+        ({"models": ["{sft}", "{sft}/checkpoints/latest"]}, "is the model of models[0] again"),
+        (
+            {"models": ["{sft}"], "judge": "{reward}"},
+            "does nothing without a model to win against; give eval.reference=RUN",
+        ),
+        ({"models": ["{sft}"], "reference": "{reward}"}, "reference: {reward} is a run of `llmtrain reward`"),
+        ({"models": ["{sft}"], "reference": "{sft}", "judge": "{sft}"}, "judge: {sft} is a run of `llmtrain sft`"),
+        ({"models": ["{reward}"], "reference": "{sft}"}, "reference: does nothing for reward models alone"),
+        ({"models": ["{sft}"], "data": {"max_length": 400}}, "404 tokens, but models[0] (sft) knows 192 positions"),
+        ({"models": ["{sft}"], "data": "{text}", "reference": "{sft}"}, "reference: text has no prompts to answer"),
+        (
+            {"models": ["{reward}"], "data": "{text}"},
+            "models[0]: a reward model needs rankings, which {text} holds none",
+        ),
+    ],
+    ids=lambda value: "" if isinstance(value, str) else next(reversed(value)),
+)
+def test_what_does_not_fit_is_told_before_anything_is_computed(changes, message, chain, runs, tmp_path):
+    text = tmp_path / "words.txt"
+    text.write_text("Mira lives at the mill.\n" * 9)
+    places = {"sft": chain.sft, "reward": chain.reward, "text": text}
+
+    def filled(value):
+        if isinstance(value, list):
+            return [filled(item) for item in value]
+        return value.format(**places) if isinstance(value, str) else value
+
+    assert message.format(**places) in faults(runs, **{key: filled(value) for key, value in changes.items()})
+
+
+def test_tokenizers_that_differ_and_templates_that_are_missing_all_at_once(chain, runs, tmp_path):
+    other = foreign(tmp_path / "other", chain.sft, chat_template=None)
+    said = faults(runs, models=[str(other), "nope"], reference=str(chain.sft))
+    assert "models[1]: nope: no such run" in said
+    said = faults(runs, models=[str(other)], reference=str(chain.sft))
+    assert f"models[0]: {other}: no chat template; run llmtrain sft from it first" in said
+    template = transformers.AutoTokenizer.from_pretrained(chain.sft / "checkpoints/latest").chat_template
+    another = foreign(tmp_path / "another", chain.sft, chat_template=template.replace("message in", "message  in"))
+    said = faults(runs, models=[str(another)], reference=str(chain.sft), judge=str(chain.reward))
+    for role in ("reference", "judge"):
+        assert f"{role}: " in said and "reads other tokens than models[0]" in said
+
+
+def test_rankings_that_are_not_those_of_the_run_are_refused(chain, runs, tmp_path):
+    rankings = tiny.write_rankings(tmp_path / "own.jsonl", 40)
+    reward = tiny.ran("reward", runs, init=str(chain.sft), data={"path": [str(rankings)]}, max_steps=1)
+    tiny.write_rankings(rankings, 30)
+    with pytest.raises(InitError, match="are not the rankings that .* learnt from; put them back"):
+        tiny.ran("eval", runs, models=[str(reward)])
+    rankings.unlink()
+    assert "no such file or folder; give rankings with data=FILE" in faults(runs, models=[str(reward)])
+
+
+def test_labels_differ(chain, runs):
+    steps = sorted((chain.sft / "checkpoints").glob("step-*"))
+    run = tiny.ran("eval", runs, models=[str(steps[0]), str(steps[-1])], data={"eval_rows": 3})
+    assert list(result(run)["models"]) == [f"sft@{int(step.name[5:])}" for step in (steps[0], steps[-1])]
+    assert directory.state(run) == "finished"
+
+
+def test_models_of_two_tokenizers_answer_the_same_prompts(chain, runs, tmp_path, caplog):
+    """Which rows are held out depends on token ids; the first model's decide for all."""
+    other = tiny.ran("pretrain", runs, tokenizer={"vocab_size": 280}, max_steps=2)
+    file, models = conversations(tmp_path / "c.jsonl", 30), [str(chain.pretrain), str(other)]
+    run = tiny.ran("eval", runs, models=models, files=[str(file)], data={"eval_fraction": 0.5})
+    rows = lines(run / "answers.jsonl")
+    assert len(rows) == 6 and all(list(row["answers"]) == ["pretrain-1", "pretrain-2"] for row in rows)
+    alone = tiny.ran("eval", runs, models=models[:1], files=[str(file)], data={"eval_fraction": 0.5})
+    assert [row["prompt"] for row in rows] == [row["prompt"] for row in lines(alone / "answers.jsonl")]
+    assert "compare their bits per byte, not their perplexities" in caplog.text
