@@ -1,7 +1,6 @@
 """ppo: improve the model on the judge's score, until it is good enough or the iterations or the KL budget run out."""
 
 import json
-import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from llmtrain.config.schema import PPO
+from llmtrain.data import overlap
 from llmtrain.data.order import Rows, epoch_order
 from llmtrain.data.pack import Packed, Targets, after, by_tokens, pack
 from llmtrain.errors import InitError, TrainingError
@@ -29,8 +29,6 @@ from llmtrain.run.session import Session
 from llmtrain.stages import inputs, setup
 from llmtrain.stages.heldout import HeldOut, final_scores
 from llmtrain.stages.policy import Policy, TokenBatch
-
-log = logging.getLogger("llmtrain")
 
 RATIO_TOLERANCE = 1e-3  # of the first minibatch's ratio to 1; float32 sums in another order stay far below
 
@@ -176,14 +174,13 @@ class Alignment(Policy):
     def _describe(self, learnt: Experience) -> None:
         per_response = kl.kl_per_response(learnt.old_logp, learnt.ref_logp, learnt.mask)
         self.recent_kl = float(per_response.mean())
-        if kl.implausible(per_response):
-            log.warning("KL %.3f nats is below 0 beyond chance: sampler and trainer disagree (C2)", self.recent_kl)
         log_ratio, lengths = learnt.old_logp - learnt.ref_logp, learnt.mask.sum(-1).float()
         self.round_metrics = {
             "ppo/score": float(self.raw_scores.mean()),
             "ppo/score_sd": float(self.raw_scores.std(correction=0)),
             "ppo/reward": float(learnt.rewards.sum(-1).mean()),
             "ppo/kl": self.recent_kl,
+            "ppo/kl_se": kl.standard_error(per_response),
             "ppo/kl_coef": self.kl.coef,
             "ppo/kl_k3": float(masked_sum(kl.k3(log_ratio), learnt.mask) / len(learnt)),
             "ppo/kl_per_token": float(masked_mean(log_ratio, learnt.mask)),
@@ -233,6 +230,7 @@ def run(config: PPO, path: Path) -> dict:
         reward, critic = (scalar.load(judged.path, device=mesh.device, dtype=mesh.dtype) for _ in range(2))
         judge = RewardJudge(reward.eval().requires_grad_(False), config.batch.micro_tokens)
         lineage.write(path, {"init": origin, "reference": frozen, "judge": judged}, {"prompts": prompts.digest})
+        session.count(overlap.counts(prompts.records, held.records) | {"ppo/ended": config.batch.rows})
         measured = HeldOut(config, reference, judge, held)
         learner = Alignment(config, model, reference, critic, judge, tokenizer, prompts, measured, session)
         total = setup.steps_of(config, learner.order.steps_per_epoch)
