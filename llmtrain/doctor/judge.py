@@ -60,7 +60,5 @@ def judge_length_biased(record: Record) -> Seen | None:
 
 def _card(record: Record) -> tuple[int, int] | None:
     """(step, prompts) of the newest report card; None in runs that train no judge."""
-    if not record.names("eval/log_loss") or not record.names("eval/accuracy"):
-        return None
-    n = record.counts.get("eval/accuracy")
-    return (record.all("eval/accuracy").steps[-1], n) if n else None
+    steps, n = record.all("eval/accuracy").steps, record.counts.get("eval/accuracy")
+    return (steps[-1], n) if steps and n and record.all("eval/log_loss").steps else None

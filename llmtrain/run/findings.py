@@ -30,7 +30,7 @@ def names(path: Path, result: dict[str, Any]) -> list[str]:
     """The names of what its result records; of a run without result (it goes on, or died) of what holds now."""
     recorded = result.get("findings") if result else [{"name": finding.name} for finding in of(path)]
     entries = recorded if isinstance(recorded, list) else []
-    return [str(entry["name"]) for entry in entries if isinstance(entry, dict) and "name" in entry]
+    return list(dict.fromkeys(str(entry["name"]) for entry in entries if isinstance(entry, dict) and "name" in entry))
 
 
 def report(paths: list[Path]) -> list[str]:
@@ -42,7 +42,8 @@ def report(paths: list[Path]) -> list[str]:
             continue
         found = of(run)
         examined, sick = examined + 1, sick + bool(found)
-        lines += [f"{run}: {finding}" for finding in found] or [f"{run}: nothing found"]
+        unasked = "" if (run / COUNTS).is_file() else f" (without {COUNTS} not everything could be asked)"
+        lines += [f"{run}: {finding}" for finding in found] or [f"{run}: nothing found{unasked}"]
     if not examined:
         raise RunError(f"{', '.join(map(str, paths))}: nothing was logged there yet; llmtrain runs lists the runs")
     return [*lines, f"{examined} runs examined, {sick} with findings"]

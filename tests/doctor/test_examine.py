@@ -1,6 +1,7 @@
 """Every diagnosis finds the run that has it, and leaves healthy runs and near misses alone."""
 
 import json
+import random
 import re
 from dataclasses import fields, is_dataclass
 from pathlib import Path
@@ -160,6 +161,20 @@ def test_a_finding_has_numbers_and_goes_into_json(name):
     plain = json.loads(json.dumps(finding.plain(), allow_nan=False))
     assert plain["name"] == name and plain["numbers"] and plain["try"] and plain["steps"][0] <= plain["steps"][1]
     assert str(finding).startswith(f"{name}: ") and "; try " in str(finding)
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_no_rows_make_a_diagnosis_fail(seed):
+    """A diagnosis that raised would end a training run."""
+    draws = random.Random(seed)
+    names = list(made.recorded("healthy-ppo")[0][2]) + list(made.recorded("healthy-reward")[0][-1]) + list(made.COUNTS)
+    usual = [0.0, 0.0, 1.0, 0.5, draws.random(), None, float("nan")]
+    rows = [
+        {"step": step, **{name: draws.choice(usual) for name in names if name != "step" and draws.random() < 0.8}}
+        for step in range(draws.choice([1, 3, 12, 40]))
+    ]
+    counts = {name: draws.choice([0, 1, 3, 100]) for name in [*names, *made.rows().counts] if draws.random() < 0.8}
+    assert isinstance(examine(record_of(rows, counts)), list)
 
 
 def keys(kind: type, at: str = "") -> set[str]:
