@@ -48,21 +48,23 @@ def kl_negative(record: Record) -> Seen | None:
 def kl_exploding(record: Record) -> Seen | None:
     """The policy leaves its reference within a few rounds, and stays away.
 
-    Twice as far as the window before and by more than KL_GROWTH, at any time; and at the end not back at half of that.
+    Twice as far as the window before and by more than KL_GROWTH, at any time; and still so at the end.
     """
     kl = record.all("ppo/kl")
     means = [sum(kl.values[i : i + START]) / START for i in range(len(kl.values) - START + 1)]
+
+    def far(now: float, before: float) -> bool:
+        return now - before > KL_GROWTH and now > KL_FACTOR * before
+
     jumps = [
         (after - before, i)
         for i, (before, after) in enumerate(zip(means, means[START:], strict=False))
-        if after - before > KL_GROWTH and after > KL_FACTOR * before
+        if far(after, before) and far(means[-1], before)
     ]
     if not jumps:
         return None
     _, i = max(jumps)
     before, after, now = means[i], means[i + START], means[-1]
-    if now < after / 2:
-        return None
     says = f"KL went from {before:.3g} to {after:.3g} nats per response within {2 * START} rounds and is {now:.3g} now"
     return Seen((kl.steps[i], kl.steps[i + 2 * START - 1]), says, {"before": before, "after": after, "now": now})
 

@@ -78,7 +78,7 @@ NEAR: dict[str, list[Record]] = {
     "leaking-prompts": [made.rows()],
 }
 
-HEALTHY = ["healthy-ppo", "healthy-reward", "healthy-sft", "healthy-pretrain", "healthy-dpo"]
+HEALTHY = ["healthy-ppo", "healthy-ppo-short", "healthy-reward", "healthy-sft", "healthy-pretrain", "healthy-dpo"]
 OVER = {"over-optimised-ppo": "gold/helpful", "over-optimised-dpo": "gold/helpful"}
 
 
@@ -120,6 +120,18 @@ def test_recorded_over_optimised_runs(name):
     assert finding.name == "over-optimisation" and OVER[name] in finding.seen.says
     graded = [row["gold/helpful"] for row in rows if "gold/helpful" in row]
     assert (finding.seen.numbers["best"], finding.seen.numbers["now"]) == (max(graded), graded[-1])
+
+
+@pytest.mark.parametrize(
+    ("name", "diagnosis", "step"), [("exploding-ppo", "kl-exploding", 6), ("endless-ppo", "no-eos", 3)]
+)
+def test_recorded_sick_runs(name, diagnosis, step):
+    """optimizer.lr=0.004 with kl.coef=0.0001; sampling.max_new_tokens=6: told at the first evaluation that can know."""
+    rows, counts = made.recorded(name)
+    watch = Watch(counts, [])
+    told = [(row["step"], finding.name) for row in rows for finding in watch.note(row)]
+    assert told == [(step, diagnosis)]
+    assert found(record_of(rows, counts)) == [diagnosis]
 
 
 def test_a_held_out_score_that_falls_while_training_scores_rise():
