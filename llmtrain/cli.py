@@ -122,6 +122,18 @@ def runs(
         typer.echo(f"no runs in {place} yet; try: llmtrain pipeline")
 
 
+@app.command()
+def doctor(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run directories; a pipeline with its stages.")],
+) -> None:
+    """Say what ails runs, with the numbers behind it and what to try."""
+    from llmtrain.run.findings import report
+    from llmtrain.run.listing import run_at
+
+    for line in report([run_at(run) for run in runs]):
+        typer.echo(line)
+
+
 def main() -> None:
     """Run the command line; errors become one message and an exit code."""
     tune()

@@ -57,7 +57,7 @@ def test_the_table_of_commands_is_the_schemas():
 def test_help_lists_every_command(tmp_path):
     shown = llmtrain("--help", cwd=tmp_path)
     assert shown.returncode == 0
-    for command in (*COMMANDS, "resume", "runs"):
+    for command in (*COMMANDS, "resume", "runs", "doctor"):
         assert re.search(rf"^  {command} ", shown.stdout, re.MULTILINE)
 
 

@@ -178,8 +178,8 @@ def _eval(config: Any) -> list[str]:
         faults += [
             f"{key}: {entry} is there twice; drop one" for entry in sorted(set(entries)) if entries.count(entry) > 1
         ]
-    if config.judge is not None and config.reference is None:
-        faults.append(f"judge: {config.judge} does nothing without a model to win against; give reference=RUN")
+    if config.judged_by is not None and config.reference is None:
+        faults.append(f"judged_by: {config.judged_by} does nothing without a model to win against; give reference=RUN")
     if config.tasks and config.launch.nproc_per_node > 1:
         faults.append("launch.nproc_per_node: the harness of tasks runs in one process; set it to 1")
     return faults
@@ -225,7 +225,7 @@ CHECKS: list[tuple[tuple[str, ...], Callable[[Any], list[str]]]] = [
     (("judge",), ppo.judge),
     (("judge", "data"), ppo.rule),
     (("loss", "label_smoothing"), _dpo),
-    (("models", "init", "reference", "judge", "tasks", "launch"), _eval),
+    (("models", "init", "reference", "judged_by", "tasks", "launch"), _eval),
     (("stop",), _stop),
     (("stop", "data"), _rates),
 ]

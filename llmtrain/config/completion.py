@@ -56,7 +56,7 @@ def _values(command: str, key: str, value: str) -> list[str]:
         return [*recipes(command), *(f for f in files if f.endswith((".yaml", ".yml", "/")))]
     if key in _groups(command):
         return [*_groups(command)[key], *(files if key == "data" else [])]
-    if key in ("init", "models", "judge", "judge.init", "reference", "data.path"):
+    if key in ("init", "models", "judged_by", "judge.init", "reference", "data.path"):
         return ["latest", *files]
     if key == "judge.path":
         return files

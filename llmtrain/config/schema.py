@@ -214,7 +214,7 @@ class Eval(Common):
     init: str | None = MISSING
     models: list[str] = MISSING
     reference: str | None = MISSING
-    judge: str | None = MISSING
+    judged_by: str | None = MISSING
     tasks: list[str] = MISSING
     data: Data = MISSING
     sampling: Sampling = MISSING

@@ -43,7 +43,7 @@ def picture(runs: Mapping[str, list[Point]], path: Path) -> None:
         x, style = [math.sqrt(p.kl) for p in run], {"color": f"C{i}", "marker": ".", "linewidth": 1.2}
         above.plot(x, [p.proxy for p in run], label=name, **style)
         below.plot(x, [sum(p.gold.values()) / len(H) for p in run], **style)
-        above.annotate(f"step {run[-1].step}", (x[-1], run[-1].proxy), fontsize=7, xytext=(3, 3), textcoords="offset points")
+        above.annotate(f"step {run[-1].step}", (x[-1], run[-1].proxy), fontsize=7)
     above.set_ylabel("proxy: mean score of the judge")
     below.set_ylabel("gold: mean share of H passed")
     below.set_xlabel("√KL to the reference (√nats per response)")

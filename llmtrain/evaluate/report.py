@@ -14,6 +14,7 @@ from torch import Tensor
 from llmtrain.loop.learner import Evaluation, Rate
 from llmtrain.loop.stopping import numbers
 from llmtrain.objectives import statistics
+from llmtrain.objectives.intervals import wilson
 from llmtrain.objectives.statistics import Bin
 
 ALIKE = 2  # tokens that two answers of like length may differ by
@@ -39,6 +40,7 @@ def card(judged: Judged, prompts: int) -> Evaluation:
         "eval/log_loss": statistics.log_loss(d),
         "eval/brier": statistics.brier(d),
         "eval/ece": statistics.ece(d),
+        "eval/confidence": statistics.mean_confidence(d),
         "eval/length_correlation": statistics.correlation(d, longer),
         "eval/score_length_correlation": statistics.correlation(judged.scores, judged.lengths),
     }
@@ -119,7 +121,7 @@ def picture(judges: Mapping[str, Sequence[Bin]], path: Path) -> None:
     width = 0.08 / len(judges)
     for i, (label, bins) in enumerate(judges.items()):
         sure, right = [b.confidence for b in bins], [b.accuracy for b in bins]
-        spread = [statistics.wilson(b.accuracy * b.n, b.n) for b in bins]
+        spread = [wilson(b.accuracy * b.n, b.n) for b in bins]
         below = [max(0.0, r - low) for r, (low, _) in zip(right, spread, strict=True)]
         above = [max(0.0, high - r) for r, (_, high) in zip(right, spread, strict=True)]
         upper.errorbar(sure, right, yerr=[below, above], marker="o", capsize=2, label=label)

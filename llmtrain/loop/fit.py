@@ -18,7 +18,7 @@ from llmtrain.loop.learner import Evaluation, Learner
 from llmtrain.loop.optimizer import set_lr
 from llmtrain.loop.progress import Meter
 from llmtrain.loop.state import pack, unpack
-from llmtrain.loop.stopping import TargetReached, numbers
+from llmtrain.loop.stopping import TargetReached, numbers, sizes
 from llmtrain.loop.update import Totals, update
 from llmtrain.run.checkpoints import Checkpoint
 from llmtrain.run.seeding import derive
@@ -216,6 +216,7 @@ class _Fit:
         with torch.no_grad():
             self.values = self.learner.evaluate(self.step)
         self.evaluated_at = self.step
+        self.session.count(sizes(self.values))
         self.session.log(self.step, {**numbers(self.values), "time/eval_seconds": time.monotonic() - began})
 
     def save(self) -> None:

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from torch import Tensor, nn
 
-from llmtrain.objectives.statistics import wilson
+from llmtrain.objectives.intervals import wilson
 
 
 @dataclass(frozen=True)
@@ -37,10 +37,14 @@ class Rate:
     def value(self) -> float:
         return self.passed / self.n if self.n else 0.0
 
+    @property
+    def size(self) -> int:
+        """How many of the n tell something new."""
+        return self.n if self.independent is None else self.independent
+
     def interval(self, confidence: float) -> tuple[float, float]:
         """Wilson's interval of the share."""
-        m = self.n if self.independent is None else self.independent
-        return wilson(self.value * m, m, confidence)
+        return wilson(self.value * self.size, self.size, confidence)
 
 
 class Batch(Protocol):

@@ -51,3 +51,8 @@ def lower_bound(value: float | Rate, confidence: float) -> float:
 def numbers(values: Evaluation) -> dict[str, float]:
     """An evaluation as plain numbers, a Rate as its share."""
     return {name: v.value if isinstance(v, Rate) else v for name, v in values.items()}
+
+
+def sizes(values: Evaluation) -> dict[str, int]:
+    """How many independent prompts hold each Rate up."""
+    return {name: v.size for name, v in values.items() if isinstance(v, Rate)}

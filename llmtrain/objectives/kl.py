@@ -36,10 +36,9 @@ def kl_per_response(logp: Tensor, ref_logp: Tensor, mask: Tensor) -> Tensor:
     return masked_sum(logp - ref_logp, mask, dim=-1)
 
 
-def implausible(per_response: Tensor) -> bool:
-    """Whether the mean of [B] k1 sums is negative by more than 3 standard errors: sampling and scoring disagree."""
-    stderr = per_response.std(correction=0) / math.sqrt(len(per_response))
-    return bool(per_response.mean() < -3 * stderr - 1e-6)
+def standard_error(per_response: Tensor) -> float:
+    """Of the mean of [B] k1 sums."""
+    return float(per_response.std(correction=0)) / math.sqrt(len(per_response))
 
 
 def best_of_n_kl(n: int) -> float:

@@ -4,26 +4,13 @@ Letters: P pairs; d = score of the chosen minus score of the rejected answer, P(
 whole set of pairs at once, never a mean of batch means (correctness B7).
 """
 
-import math
 from dataclasses import dataclass
-from statistics import NormalDist
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from llmtrain.objectives.masked import masked_var
-
-
-def wilson(passed: float, n: int, confidence: float = 0.95) -> tuple[float, float]:
-    """Wilson score interval (low, high) of `passed` out of n; (0, 1) when nothing was tried."""
-    if not n:
-        return 0.0, 1.0
-    z = NormalDist().inv_cdf((1 + confidence) / 2)
-    rate, spread = passed / n, z * z / n
-    centre = (rate + spread / 2) / (1 + spread)
-    half = z * math.sqrt(rate * (1 - rate) / n + spread / (4 * n)) / (1 + spread)
-    return (centre - half if passed else 0.0), (centre + half if passed < n else 1.0)
 
 
 def correct(d: Tensor) -> Tensor:
@@ -69,6 +56,11 @@ def calibration(d: Tensor, bins: int = 5) -> list[Bin]:
             means = float(right[inside].mean()), float(confidence[inside].mean())
             found.append(Bin(float(edges[i]), float(edges[i + 1]), n, *means))
     return found
+
+
+def mean_confidence(d: Tensor) -> float:
+    """How sure the pairs [P] are decided on average, in [0.5, 1]: above the accuracy is overconfidence."""
+    return float(torch.sigmoid(d.double().abs()).mean())
 
 
 def ece(d: Tensor, bins: int = 5) -> float:

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from llmtrain.errors import InitError, RunError
-from llmtrain.run import directory, lineage, metrics
+from llmtrain.run import directory, findings, lineage, metrics
 
 COLORS = {"finished": "green", "stopped": "green", "running": "cyan", "failed": "red", "died": "red"}
 OTHER_COLOR = "yellow"
@@ -138,7 +138,9 @@ def _entry(path: Path, root: Path) -> Entry:
     if state not in ("running", "died"):
         result = directory.read_result(path) or {}
     step = result.get("step", _last_step(path))
-    return Entry(path, str(path.relative_to(root)), state, str(step), _headline(result), _created(path))
+    sick = findings.names(path, result)
+    headline = "; ".join(filter(None, (_headline(result), "doctor: " + ", ".join(sick) if sick else "")))
+    return Entry(path, str(path.relative_to(root)), state, str(step), headline, _created(path))
 
 
 def _headline(result: dict[str, Any]) -> str:

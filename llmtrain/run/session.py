@@ -10,12 +10,14 @@ from typing import Any
 
 from torch import Tensor
 
+from llmtrain.doctor.examine import Watch, examine
+from llmtrain.doctor.record import Finding
 from llmtrain.errors import Interrupted
 from llmtrain.launch.mesh import Mesh
-from llmtrain.run import directory
+from llmtrain.run import directory, durable, findings
 from llmtrain.run.checkpoints import Checkpoint, Checkpoints
 from llmtrain.run.lock import hold
-from llmtrain.run.metrics import Metrics
+from llmtrain.run.metrics import Metrics, read
 from llmtrain.run.signals import StopSignal
 
 log = logging.getLogger("llmtrain")
@@ -71,6 +73,8 @@ class Session:
             if self.mesh.first:
                 self.metrics = Metrics(self.path / "metrics.jsonl", step, trackers=self._trackers)
                 opened.callback(self.metrics.close)
+                earlier = read(self.metrics.path)
+                self._watch = Watch(findings.read_counts(self.path) if earlier else {}, earlier)
             self._open = opened.pop_all()
         return self
 
@@ -80,7 +84,7 @@ class Session:
                 status = "interrupted" if isinstance(error, Interrupted | KeyboardInterrupt | StopAsked) else "failed"
                 step = max(self.checkpoints.steps(), default=0)
                 reason = str(error) or type(error).__name__
-                directory.write_result(self.path, status, reason, step, self.metrics.latest)
+                directory.write_result(self.path, status, reason, step, self.metrics.latest, findings=self._findings())
         finally:
             self._open.close()
 
@@ -104,6 +108,20 @@ class Session:
         self._worked, self.stop.early = True, None
         if self.mesh.first:
             self.metrics.log(step, values)
+            _tell(self._watch.note({"step": step, **values}))
+
+    def count(self, counts: dict[str, int]) -> None:
+        """Note how many rows or prompts there are of what; the same in every life of a run."""
+        if self.mesh.first and not counts.items() <= self._watch.record.counts.items():
+            _tell(self._watch.count(counts))
+            text = json.dumps(self._watch.record.counts, indent=1) + "\n"
+            try:
+                durable.write_text(self.path / findings.COUNTS, text)
+            except OSError as error:  # a full disk costs the file, not the run
+                log.warning("%s could not be written (%s)", self.path / findings.COUNTS, error)
+
+    def _findings(self) -> list[dict[str, Any]]:
+        return [finding.plain() for finding in examine(self._watch.record)]
 
     def save(
         self,
@@ -136,7 +154,15 @@ class Session:
         if not self.mesh.first:
             return {}
         extra["seconds"] = round(time.monotonic() - self._began, 1)
+        extra.setdefault("findings", self._findings())
         directory.write_result(self.path, status, reason, step, metrics, **extra)
         directory.point_latest(self.path)
         log.info("%s %s at step %d: %s", self.title, status, step, reason)
+        for finding in examine(self._watch.record):
+            log.info("  doctor: %s", finding)
         return {"status": status, "reason": reason, "step": step, "metrics": metrics, **extra}
+
+
+def _tell(new: list[Finding]) -> None:
+    for finding in new:
+        log.warning("doctor: %s", finding)

@@ -116,7 +116,7 @@ class Contest:
         tokenizer, c = self.tokenizer(entry), self.config
         written = complete(model, tokenizer, prompts.ids, c.sampling, c.seed, "eval", session=self.session)
         texts = [(text_of(tokenizer, answer), answer.ended) for answer in written]
-        return Answers(written, texts, self.judge.score(prompts.ids, written) if self.judge else None)
+        return Answers(written, texts, self.judge.score(prompts.records, prompts.ids, written) if self.judge else None)
 
     def _described(self, answers: Answers, prompts: Prompts) -> Evaluation:
         """Length, gold grades where there are graders, the judge's score and the share of answers that win."""

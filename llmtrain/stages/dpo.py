@@ -120,6 +120,7 @@ def run(config: DPO, path: Path) -> dict:
         model = setup.model_at(session.checkpoint.path if session.checkpoint else origin.path, mesh)
         setup.check_context(model, config.data.max_length, "data.max_length")
         lineage.write(path, {"init": origin, "reference": origin}, {"data": rows.source.digest})
+        session.count(rows.counts)
         learner = Preferences(config, model, reference, tokenizer, rows, held, session)
         total = setup.steps_of(config, learner.order.steps_per_epoch)
         stop = setup.stop_of(config.stop)

@@ -4,10 +4,13 @@ Of a model that writes: loss, answers with gold grades where graders exist, wins
 it, tasks of the lm-evaluation-harness. Of a reward model: its report card.
 """
 
+import logging
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
+from transformers import PreTrainedTokenizerBase
 
 from llmtrain.config.schema import Eval
 from llmtrain.data.records import Kind
@@ -16,13 +19,17 @@ from llmtrain.evaluate import harness, hhh, report, sidebyside
 from llmtrain.loop.learner import Evaluation, Rate
 from llmtrain.loop.stopping import numbers
 from llmtrain.models import scalar
-from llmtrain.rollout.judge import Judge, RewardJudge
+from llmtrain.rollout.function import Function
+from llmtrain.rollout.judge import Judge, RewardJudge, TextJudge
 from llmtrain.run import lineage
 from llmtrain.run.session import Session, StopAsked
 from llmtrain.stages import examination, lineup, setup
 from llmtrain.stages.contest import Contest, Measured
 from llmtrain.stages.examination import Examined
 from llmtrain.stages.lineup import JUDGE, REFERENCE, Entry
+from llmtrain.stages.policy import text_of
+
+log = logging.getLogger("llmtrain")
 
 SHOWN = 12  # prompts (of each H) in answers.md
 HEADLINES = ("gold/min", "eval/win_rate", "eval/accuracy", "eval/loss", "eval/length")  # the first that there is
@@ -77,7 +84,8 @@ def _written(
         return {}
     contest = Contest(config, session, kind, writers)
     if REFERENCE in entries:
-        contest.against(entries[REFERENCE], _judge(config, session, entries.get(JUDGE)))
+        reader = contest.tokenizer(entries[REFERENCE])
+        contest.against(entries[REFERENCE], _judge(config, session, entries.get(JUDGE), reader))
     found = {entry.label: contest.measure(entry) for entry in writers}
     answers = {label: one.answers for label, one in found.items() if one.answers}
     if answers:
@@ -100,8 +108,11 @@ def _written(
     return found
 
 
-def _judge(config: Eval, session: Session, entry: Entry | None) -> Judge | None:
+def _judge(config: Eval, session: Session, entry: Entry | None, tokenizer: PreTrainedTokenizerBase) -> Judge | None:
     """Who says which answer wins."""
+    if path := lineup.judge_function(config):
+        log.info("judge: runs the code of %s", path)
+        return TextJudge(Function(path), partial(text_of, tokenizer))
     if entry is None:
         return None
     model = scalar.load(entry.origin.path, device=session.mesh.device, dtype=session.mesh.dtype)

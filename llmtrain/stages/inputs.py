@@ -9,6 +9,7 @@ import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from llmtrain.config.schema import Common, Data, DataName
+from llmtrain.data import overlap
 from llmtrain.data.cache import Table, tokenised
 from llmtrain.data.formats import Record
 from llmtrain.data.microworld import rows as microworld
@@ -33,6 +34,7 @@ class Rows:
     source: Source
     table: Table
     split: Split
+    counts: dict[str, int]  # for the doctor
 
 
 def opened(config: Common, data: Data, kind: Kind, tokenizer: PreTrainedTokenizerBase) -> Rows:
@@ -55,7 +57,7 @@ def split(source: Source, rows: Table, data: Data, kind: Kind) -> Rows:
             "measures itself on held-out rows; set it above 0"
         )
     log.info("data: %s; %s", source.description, parts.description)
-    return Rows(source, rows, parts)
+    return Rows(source, rows, parts, overlap.of_rows(source, rows, parts, kind))
 
 
 def records(config: Common, data: Data, kind: Kind) -> Source:

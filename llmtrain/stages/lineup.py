@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from llmtrain.config.check import build
+from llmtrain.config.ppo import FUNCTION
 from llmtrain.config.schema import Data, DataName, Eval, Reward
 from llmtrain.data import sources
 from llmtrain.data.records import Kind
@@ -19,7 +20,7 @@ from llmtrain.run import directory, lineage, manifest
 from llmtrain.run.lineage import Origin
 
 STAGES = ("ppo", "dpo", "sft", "pretrain")  # of which `latest` takes the newest
-SINGLE, REFERENCE, JUDGE = "init", "reference", "judge"
+SINGLE, REFERENCE, JUDGE = "init", "reference", "judged_by"
 SOURCES = {REFERENCE: ("sft",), JUDGE: ("reward",)}
 # What the rows of files are taken for: the first of these that their columns can give.
 KINDS = (Kind.chat, Kind.ranking, Kind.prompt, Kind.text)
@@ -39,8 +40,13 @@ def named(config: Eval) -> dict[str, str]:
     """Key -> what it names."""
     models = config.models if config.init is None else [config.init]
     roles = [f"models[{n}]" for n in range(len(models))] if config.init is None else [SINGLE]
-    others = {REFERENCE: config.reference, JUDGE: config.judge}
+    others = {REFERENCE: config.reference, JUDGE: None if judge_function(config) else config.judged_by}
     return dict(zip(roles, models, strict=True)) | {role: init for role, init in others.items() if init is not None}
+
+
+def judge_function(config: Eval) -> str | None:
+    """The judge where it is FILE.py:NAME, a function of the user's, and no reward model."""
+    return config.judged_by if config.judged_by and FUNCTION.fullmatch(config.judged_by) else None
 
 
 def stages_of(role: str, init: str) -> tuple[str, ...]:
@@ -137,7 +143,7 @@ def _kinds(config: Eval, lineup: dict[str, Entry], kind: Kind, writers: list[Ent
     if REFERENCE in lineup and lineup[REFERENCE].scores:
         yield f"reference: {config.reference} is a reward model, which writes no answers; give a run of `llmtrain sft`"
     if JUDGE in lineup and not lineup[JUDGE].scores:
-        yield f"judge: {config.judge} is no reward model; give a run of `llmtrain reward`"
+        yield f"judged_by: {config.judged_by} is no reward model; give a run of `llmtrain reward`"
     for key, given in (("reference", config.reference), ("tasks", config.tasks)):
         if given and not writers:
             yield f"{key}: does nothing for reward models alone; drop it, or name a model that writes"

@@ -44,7 +44,14 @@ def run(config: Pipeline, path: Path) -> dict:
             metrics["gold/min"] = min(v["rate"] for v in rates[last].values())
         value = metrics.get("gold/min", results[last]["value"])
         return session.finish(
-            "finished", f"{len(steps)} stages done", len(steps), metrics, headline="gold/min", value=value, hhh=rates
+            "finished",
+            f"{len(steps)} stages done",
+            len(steps),
+            metrics,
+            headline="gold/min",
+            value=value,
+            hhh=rates,
+            findings=[{"stage": name, **found} for name, r in results.items() for found in r.get("findings", [])],
         )
 
 
@@ -91,6 +98,9 @@ def summary(path: Path, results: dict[str, dict], rates: dict[str, hhh.Rates]) -
         )
         view.add_row(name, record["reason"], str(record["step"]), headline, f"{record['seconds']:.0f}")
     console.print(view)
+    for name, record in results.items():
+        for found in record.get("findings", []):  # none in runs of an earlier version
+            console.print(f"doctor: {name}: {found['name']}: {found['says']}; try {found['try']}", markup=False)
     if rates:
         hhh.save(rates, path)
         console.print(hhh.table(rates))

@@ -1,6 +1,5 @@
 """ppo: improve the model on the judge's score, until it is good enough or the iterations or the KL budget run out."""
 
-import logging
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,9 +10,11 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from llmtrain.config.schema import PPO
+from llmtrain.data import overlap
 from llmtrain.data.order import Rows, epoch_order
 from llmtrain.data.pack import Packed, Targets, after, by_tokens, pack
 from llmtrain.errors import TrainingError
+from llmtrain.evaluate import overoptimisation
 from llmtrain.loop.fit import fit
 from llmtrain.loop.learner import Evaluation, Loss
 from llmtrain.models import causal
@@ -22,13 +23,11 @@ from llmtrain.objectives import experience, kl, ppo, statistics
 from llmtrain.objectives.experience import Experience, Rollout
 from llmtrain.objectives.masked import masked_mean, masked_sum
 from llmtrain.rollout.judge import Judge
-from llmtrain.run import lineage
+from llmtrain.run import lineage, metrics
 from llmtrain.run.session import Session
 from llmtrain.stages import inputs, judges, setup
 from llmtrain.stages.heldout import HeldOut, final_scores
 from llmtrain.stages.policy import Policy, TokenBatch
-
-log = logging.getLogger("llmtrain")
 
 ESTIMATOR = ("gamma", "lam", "whiten", "ddof")  # keys of `advantage` that are settings of its estimator, or null
 RATIO_TOLERANCE = 1e-3  # of the first minibatch's ratio to 1; float32 sums in another order stay far below
@@ -200,14 +199,13 @@ class Alignment(Policy):
     def _describe(self, learnt: Experience) -> None:
         per_response = kl.kl_per_response(learnt.old_logp, learnt.ref_logp, learnt.mask)
         self.recent_kl = float(per_response.mean())
-        if kl.implausible(per_response):
-            log.warning("KL %.3f nats is below 0 beyond chance: sampler and trainer disagree (C2)", self.recent_kl)
         log_ratio, lengths = learnt.old_logp - learnt.ref_logp, learnt.mask.sum(-1).float()
         self.round_metrics = {
             "ppo/score": float(self.raw_scores.mean()),
             "ppo/score_sd": float(self.raw_scores.std(correction=0)),
             "ppo/reward": float(learnt.rewards.sum(-1).mean()),
             "ppo/kl": self.recent_kl,
+            "ppo/kl_se": kl.standard_error(per_response),
             "ppo/kl_coef": self.kl.coef,
             "ppo/kl_k3": float(masked_sum(kl.k3(log_ratio), learnt.mask) / len(learnt)),
             "ppo/kl_per_token": float(masked_mean(log_ratio, learnt.mask)),
@@ -257,6 +255,7 @@ def run(config: PPO, path: Path) -> dict:
         critic = judges.critic(config, judged, model, mesh)
         parents = {"init": origin, "reference": frozen} | judged.parents
         lineage.write(path, parents, {"prompts": prompts.digest} | judged.digests)
+        session.count(overlap.counts(prompts.records, held.records) | {"ppo/ended": config.batch.rows})
         measured = HeldOut(config, reference, judged.judge, held)
         learner = Alignment(config, model, reference, critic, judged.judge, tokenizer, prompts, measured, session)
         total = setup.steps_of(config, learner.order.steps_per_epoch)
@@ -272,4 +271,7 @@ def run(config: PPO, path: Path) -> dict:
             ),
             stop,
         )
+        graded = overoptimisation.points(metrics.read(path / "metrics.jsonl"))
+        if graded and mesh.first:
+            overoptimisation.picture({config.run.name: graded}, path / "overoptimisation.png")
         return setup.finish(session, outcome, best, kl=learner.recent_kl)

@@ -7,8 +7,8 @@ import logging
 import os
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Sequence
-from functools import cache
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache, partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -70,7 +70,9 @@ def _surroundings(config: Any, made: Path) -> Iterator[str]:
     yield from _models(config, made)
     yield from _rows(config, made)
     if config.command == "ppo" and config.judge.name is not JudgeName.reward:
-        yield from _text_judge(config, made)
+        yield from _text_judge(config, partial(text_function, config.judge), made)
+    if config.command == "eval" and (path := lineup.judge_function(config)):
+        yield from _text_judge(config, partial(Function, path), made)
 
 
 def make_root(root: str, command: str) -> None:
@@ -161,7 +163,7 @@ def _read(root: str, name: str, path: str, kind: Kind, split: str, text_column: 
         log.disabled = before
 
 
-def _text_judge(config: Any, made: Path) -> Iterator[str]:
+def _text_judge(config: Any, opened: Callable[[], Score], made: Path) -> Iterator[str]:
     """What is wrong with a rule or a function of the user's, asked about a first prompt."""
     data: Data = config.data
     prompts: list[Any] = []
@@ -170,7 +172,7 @@ def _text_judge(config: Any, made: Path) -> Iterator[str]:
     elif made not in Path(data.path[0]).parents:
         prompts = [_first(config, data.path[0], Kind.prompt)]
     try:
-        rehearse(text_function(config.judge), [p for p in prompts[:1] if isinstance(p, Prompt)])
+        rehearse(opened(), [p for p in prompts[:1] if isinstance(p, Prompt)])
     except LlmtrainError as error:
         yield str(error)
 

@@ -107,6 +107,7 @@ def run(config: Reward, path: Path) -> dict:
         setup.check_context(base, config.data.max_length, "data.max_length")
         model = scalar.from_causal(base, seed=config.seed).to(mesh.device)
         lineage.write(path, {"init": origin}, {"data": rows.source.digest})
+        session.count(rows.counts)
         clean = inputs.clean_rankings(config, config.data, tokenizer)
         learner = Judging(config, model, tokenizer, rows, clean, session)
         total = setup.steps_of(config, learner.order.steps_per_epoch)

@@ -84,6 +84,7 @@ def run(config: SFT, path: Path) -> dict:
         causal.grow(model, len(tokenizer), derive(config.seed, "role tokens"))
         setup.check_context(model, config.data.max_length, "data.max_length")
         lineage.write(path, {"init": origin}, {"data": rows.source.digest})
+        session.count(rows.counts)
         learner = Instruction(config, model, tokenizer, rows, session)
         total = setup.steps_of(config, learner.order.steps_per_epoch)
         outcome = fit(

@@ -154,7 +154,7 @@ def traced(path: Path) -> Trace:
         _bits(newest / "trainer.safetensors"),
         trainer,
         rows,
-        {key: result[key] for key in ("status", "reason", "step", "metrics")},
+        {key: result[key] for key in ("status", "reason", "step", "metrics", "findings")},
         {file.name: file.read_text() for file in sorted((path / "samples").glob("*"))},
     )
 

@@ -3,8 +3,9 @@
 import torch
 
 from llmtrain.objectives.dpo import PairLogprobs, dpo_loss
+from llmtrain.objectives.intervals import wilson
 from llmtrain.objectives.ranking import bradley_terry, centre_penalty, kway_loss, normalised_head, pairs
-from llmtrain.objectives.statistics import brier, calibration, ece, log_loss, pair_accuracy, wilson
+from llmtrain.objectives.statistics import brier, calibration, ece, log_loss, pair_accuracy
 
 
 def kway_ranking_loss(v, t):

@@ -11,24 +11,9 @@ from llmtrain.objectives.statistics import (
     ece,
     explained_variance,
     log_loss,
+    mean_confidence,
     pair_accuracy,
-    wilson,
 )
-
-
-def test_wilson_solves_its_defining_equation():
-    """Its ends are the rates p with |k/n - p| = z sqrt(p (1-p) / n)."""
-    for k, n in ((3, 10), (57, 80), (0, 5)):
-        for p in wilson(k, n, 0.95):
-            if 0 < p < 1:
-                assert math.isclose(abs(k / n - p), 1.959963985 * math.sqrt(p * (1 - p) / n), rel_tol=1e-8)
-
-
-def test_wilson_edges():
-    assert wilson(0, 0) == (0.0, 1.0)
-    assert wilson(0, 10)[0] == 0.0 and wilson(10, 10)[1] == 1.0 and wilson(10, 10)[0] < 1
-    wide, narrow = wilson(5, 10, 0.99), wilson(5, 10, 0.8)
-    assert wide[0] < narrow[0] < 0.5 < narrow[1] < wide[1]
 
 
 def test_f25_a_constant_judge():
@@ -40,7 +25,9 @@ def test_a_calibrated_judge_has_no_calibration_error():
     """sigmoid(ln 3) = 3/4: right in three of four pairs."""
     d = torch.tensor([1.0, 1.0, 1.0, -1.0], dtype=torch.float64) * math.log(3)
     assert ece(d) < 1e-12
+    assert mean_confidence(d) == pytest.approx(0.75) == pair_accuracy(d)
     assert ece(10 * d) == pytest.approx(0.25, abs=1e-3)
+    assert mean_confidence(10 * d) == pytest.approx(1.0, abs=1e-3)
 
 
 def test_bins_are_closed_on_the_right():

@@ -9,7 +9,7 @@ from checkpoint_fakes import save
 
 from llmtrain.errors import CheckpointError, Interrupted, RunError
 from llmtrain.launch.mesh import Mesh
-from llmtrain.run import directory, lock
+from llmtrain.run import directory, findings, lock
 from llmtrain.run.checkpoints import Checkpoints
 from llmtrain.run.session import Session, StopAsked
 
@@ -86,3 +86,43 @@ def test_a_resumed_run_says_that_there_is_something(tmp_path):
     save(Checkpoints(tmp_path / "checkpoints", 1, 0), 7)
     with pytest.raises(Interrupted, match="stopped before step 8; go on with"), Session(tmp_path, "fake", ONE):
         os.kill(os.getpid(), signal.SIGTERM)
+
+
+LEAK = {"data/eval": 10, "data/leaked": 9}
+
+
+def test_a_finding_is_told_once_in_all_lives_of_a_run_and_at_its_end(tmp_path, caplog):
+    caplog.set_level("INFO", "llmtrain")
+    with pytest.raises(Interrupted), Session(tmp_path, "fake", ONE) as session:
+        session.count(LEAK)
+        session.log(1, DONE)
+        save(session.checkpoints, 1)
+        raise Interrupted(15)
+    (found,) = directory.read_result(tmp_path)["findings"]
+    assert found["name"] == "leaking-prompts"
+    with Session(tmp_path, "fake", ONE) as session:
+        session.count(LEAK)
+        session.log(2, DONE)
+        warned = [r for r in caplog.records if "doctor:" in r.getMessage()]
+        result = session.finish("finished", "all done", 2, DONE)
+    assert len(warned) == 1 and warned[0].levelname == "WARNING"
+    assert result["findings"] == directory.read_result(tmp_path)["findings"] == [found]
+    assert [r.levelname for r in caplog.records if "doctor: leaking-prompts" in r.getMessage()] == ["WARNING", "INFO"]
+
+
+def test_a_run_that_begins_anew_forgets_what_was_counted(tmp_path):
+    for counts in (LEAK, {"data/eval": 10}):
+        with Session(tmp_path, "fake", ONE) as session:
+            session.count(counts)
+    assert findings.read_counts(tmp_path) == {"data/eval": 10}
+
+
+def test_a_full_disk_costs_the_counts_not_the_run(tmp_path, monkeypatch, caplog):
+    with Session(tmp_path, "fake", ONE) as session:
+        monkeypatch.setattr("llmtrain.run.durable.write_text", raise_full)
+        session.count(LEAK)
+    assert "counts.json could not be written" in caplog.text
+
+
+def raise_full(*_):
+    raise OSError(28, "No space left on device")

@@ -37,7 +37,7 @@ def conversations(file: Path, rows: int = 12) -> Path:
 def compared(chain, tmp_path_factory) -> Path:
     """pretrain and sft beside each other, against sft, by the judge, which is examined as well."""
     models = [str(chain.pretrain), str(chain.sft), str(chain.reward)]
-    sides = {"reference": str(chain.sft), "judge": str(chain.reward)}
+    sides = {"reference": str(chain.sft), "judged_by": str(chain.reward)}
     root = tmp_path_factory.mktemp("compared") / "runs"
     return tiny.ran("eval", root, models=models, data={"eval_rows": 24}, **sides)
 
@@ -194,7 +194,25 @@ def faults(root: Path, **changes) -> str:
 
 def test_nothing_is_wrong_with_models_that_fit(chain, runs):
     models = {"models": [str(chain.pretrain), str(chain.sft), str(chain.reward)]}
-    assert faults(runs, **models, reference=str(chain.sft), judge=str(chain.reward)) == ""
+    assert faults(runs, **models, reference=str(chain.sft), judged_by=str(chain.reward)) == ""
+
+
+def test_a_function_of_the_user_s_says_who_wins(chain, runs, tmp_path):
+    """Longer wins: the judge sees the answer's text, and the model meets itself at a half."""
+    (tmp_path / "mine.py").write_text("def score(prompt, answer):\n    return len(answer)\n")
+    models = [str(chain.pretrain), str(chain.sft)]
+    run = tiny.ran("eval", runs, models=models, reference=str(chain.sft), judged_by=f"{tmp_path}/mine.py:score")
+    assert result(run)["metrics"]["sft/eval/win_rate"] == 0.5
+    for label in ("pretrain", "sft"):
+        written = [len(row["answers"][label]["text"]) for row in lines(run / "answers.jsonl")]
+        assert result(run)["metrics"][f"{label}/eval/score"] == pytest.approx(statistics.mean(written))
+
+
+def test_a_function_that_fails_is_found_before_a_model_is_loaded(chain, runs, tmp_path):
+    file = tmp_path / "mine.py"
+    file.write_text("def score(prompt, answer):\n    return 1 / 0\n")
+    said = faults(runs, models=[str(chain.sft)], reference=str(chain.sft), judged_by=f"{file}:score")
+    assert f"{file}:2" in said and "division by zero" in said
 
 
 def foreign(folder: Path, run: Path, **changes) -> Path:
@@ -220,11 +238,14 @@ def foreign(folder: Path, run: Path, **changes) -> Path:
         ({"models": ["{sft}", "{sft}"]}, "is there twice; drop one"),
         ({"models": ["{sft}", "{sft}/checkpoints/latest"]}, "is the model of models[0] again"),
         (
-            {"models": ["{sft}"], "judge": "{reward}"},
+            {"models": ["{sft}"], "judged_by": "{reward}"},
             "does nothing without a model to win against; give eval.reference=RUN",
         ),
         ({"models": ["{sft}"], "reference": "{reward}"}, "reference: {reward} is a run of `llmtrain reward`"),
-        ({"models": ["{sft}"], "reference": "{sft}", "judge": "{sft}"}, "judge: {sft} is a run of `llmtrain sft`"),
+        (
+            {"models": ["{sft}"], "reference": "{sft}", "judged_by": "{sft}"},
+            "judged_by: {sft} is a run of `llmtrain sft`",
+        ),
         ({"models": ["{reward}"], "reference": "{sft}"}, "reference: does nothing for reward models alone"),
         ({"models": ["{sft}"], "data": {"max_length": 400}}, "404 tokens, but models[0] (sft) knows 192 positions"),
         ({"models": ["{sft}"], "data": "{text}", "reference": "{sft}"}, "reference: text has no prompts to answer"),
@@ -256,8 +277,8 @@ def test_tokenizers_that_differ_and_templates_that_are_missing_all_at_once(chain
     assert f"models[0]: {other}: no chat template; run llmtrain sft from it first" in said
     template = transformers.AutoTokenizer.from_pretrained(chain.sft / "checkpoints/latest").chat_template
     another = foreign(tmp_path / "another", chain.sft, chat_template=template.replace("message in", "message  in"))
-    said = faults(runs, models=[str(another)], reference=str(chain.sft), judge=str(chain.reward))
-    for role in ("reference", "judge"):
+    said = faults(runs, models=[str(another)], reference=str(chain.sft), judged_by=str(chain.reward))
+    for role in ("reference", "judged_by"):
         assert f"{role}: " in said and "reads other tokens than models[0]" in said
 
 

@@ -123,12 +123,14 @@ class Stages:
             extra["hhh"] = {"model": dict.fromkeys(("helpful", "honest", "harmless"), value)}
             row = {"h": "helpful", "prompt": "Who?", "answers": {"model": {"text": path.name, "ended": True}}}
             (path / "answers.jsonl").write_text(json.dumps(row) + "\n")
+        if path.name == "reward":
+            extra["findings"] = [{"name": "judge-at-chance", "says": "right on [.5]", "try": "more epochs="}]
         directory.write_result(path, "finished", "done", 3, {}, **extra)
         return directory.read_result(path)
 
 
 @pytest.mark.parametrize("failing", ["pretrain", "reward", "eval-ppo"])
-def test_pipeline_goes_on_at_the_unfinished_stage(failing, runs, monkeypatch):
+def test_pipeline_goes_on_at_the_unfinished_stage(failing, runs, monkeypatch, capsys):
     config, _ = configured(runs)
     path = runs / "pipeline" / "t" / directory.new_id()
     directory.create(path, pipeline.mapping(config), argv=[])
@@ -147,6 +149,8 @@ def test_pipeline_goes_on_at_the_unfinished_stage(failing, runs, monkeypatch):
     assert set(table) == {"pretrain", "sft", "ppo"}
     assert (path / "hhh.png").stat().st_size > 1000
     assert "eval-sft" in (path / "samples.md").read_text()
+    assert "doctor: reward: judge-at-chance: right on [.5]; try more epochs=" in capsys.readouterr().out
+    assert [(f["stage"], f["name"]) for f in record["findings"]] == [("reward", "judge-at-chance")]
 
 
 def test_stage_that_did_not_finish_ends_the_pipeline(runs, monkeypatch):
