@@ -70,8 +70,8 @@ KINDS: dict[str, tuple[dict[str, str], str, list[str]]] = {
     ),
 }
 
-# Objects of the crafts. Enough of each that "do VERB to OBJECT" is learnt as copying and not by heart, and three verbs or
-# more for nearly all: an object whose every combination is held out was never the object of anything.
+# Objects of the crafts. Enough of each that "do VERB to OBJECT" is learnt as copying and not by heart, and three verbs
+# or more for each: an object whose every combination is held out was never the object of anything.
 PANTRY = FOODS + "apples pears onions carrots peas nuts meat fish corn eggs".split()
 FUEL = "wood paper leaves straw coal twigs logs bark hay moss".split()
 BRITTLE = "egg nut ice glass stick shell plate jar brick branch".split()
