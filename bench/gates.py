@@ -14,7 +14,7 @@ from tests.invariants import games
 
 OBJECTIVE, REWARD, KL = 0.321467, 1.259677, 1.876420  # J*, E[r]*, KL* of the vector sequence_bandit_optimum
 VARIATION, DISTANCE = 0.006, 0.005  # what a gate allows
-PLAYERS = {"table": (False, 60), "one layer": (True, 260)}  # deep, rounds
+PLAYERS = {"table": (False, 60), "one layer": (True, 160)}  # deep, rounds
 
 
 def main() -> int:
