@@ -78,7 +78,7 @@ PLAY: dict[str, Any] = {
     "schedule": {"warmup": 0.0, "final": 0.0, "decay": 0.0},
     "sampling": {"temperature": 1.0},
 }
-# At 0.01 one seed of four loses two answers of 0.85 % together before their worth is known, and never samples them again.
+# At 0.01 one seed of four loses two answers of 0.85 % together before their worth is known, and samples them no more.
 DEEP: dict[str, Any] = {"batch": {"rows": 256}, "optimizer": {"lr": 0.005}, "critic_lr": 0.005}
 
 
