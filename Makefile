@@ -5,12 +5,14 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: help setup demo test check format wheel-test clean
+.PHONY: help setup demo test check invariants gates format wheel-test clean
 
 help:
 	@echo "make demo        install, then train a tiny model the whole way: pretrain, sft, reward, ppo"
 	@echo "make test        install, then run the tests"
 	@echo "make check       format, lint, types, tests"
+	@echo "make invariants  put each of 37 kinds of bug in, and print which test catches it"
+	@echo "make gates       PPO against an enumerated optimum, four seeds: about a minute and a half"
 	@echo "make setup       prepare .venv alone"
 	@echo "make wheel-test  build the wheel and run it in an empty environment"
 
@@ -29,14 +31,20 @@ test: setup
 	$(BIN)/python -m pytest
 
 check: setup
-	$(BIN)/ruff format --check llmtrain tests
-	$(BIN)/ruff check llmtrain tests
+	$(BIN)/ruff format --check llmtrain tests bench
+	$(BIN)/ruff check llmtrain tests bench
 	$(BIN)/mypy
 	$(BIN)/python -m pytest
 
+invariants: setup
+	$(BIN)/python -m pytest tests/invariants/test_mutations.py --table
+
+gates: setup
+	$(BIN)/python -m bench.gates
+
 format: setup
-	$(BIN)/ruff format llmtrain tests
-	$(BIN)/ruff check --fix llmtrain tests
+	$(BIN)/ruff format llmtrain tests bench
+	$(BIN)/ruff check --fix llmtrain tests bench
 
 wheel-test: setup
 	$(BIN)/python tests/wheel.py

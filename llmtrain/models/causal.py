@@ -26,6 +26,7 @@ from llmtrain.data.pack import Packed, Targets, pack
 from llmtrain.errors import ConfigError, InitError
 from llmtrain.models.attention import PACKED, blocks, decoding
 from llmtrain.objectives.logprobs import token_logprobs
+from llmtrain.objectives.masked import wide
 from llmtrain.text import foreign
 
 transformers_logging.disable_progress_bar()  # a checkpoint of a small model is no event
@@ -268,9 +269,9 @@ def precision(model: PreTrainedModel) -> AbstractContextManager[None]:
 
 
 def logits_at(model: PreTrainedModel, states: Tensor, at: Tensor) -> Tensor:
-    """[M, V] float32 logits at the slots `at` [M]; none is computed where no loss needs it."""
+    """[M, V] logits at the slots `at` [M], at least float32; none is computed where no loss needs it."""
     with precision(model):
-        return model.get_output_embeddings()(states.index_select(0, at)).float()
+        return wide(model.get_output_embeddings()(states.index_select(0, at)))
 
 
 def logprobs(model: PreTrainedModel, packed: Packed, targets: Targets, temperature: float = 1.0) -> Tensor:

@@ -20,6 +20,7 @@ from llmtrain.data.pack import Packed
 from llmtrain.errors import CheckpointError, InitError
 from llmtrain.models import causal
 from llmtrain.models.attention import PACKED
+from llmtrain.objectives.masked import wide
 
 BIAS = "llmtrain_score_bias"
 
@@ -35,15 +36,15 @@ class ScalarModel(nn.Module):
         self.register_buffer("bias", torch.tensor(bias))
 
     def forward(self, packed: Packed) -> Tensor:
-        """[N] float32 value at each token, of the sequence up to it."""
+        """[N] value at each token, of the sequence up to it, at least float32."""
         return self._head(causal.hidden(self.model, packed))
 
     def scores(self, packed: Packed) -> Tensor:
-        """[S] float32 score at the last token of each sequence, from its stored length (correctness B2)."""
+        """[S] score at the last token of each sequence, from its stored length (correctness B2), at least float32."""
         return self._head(causal.hidden(self.model, packed).index_select(0, packed.last))
 
     def _head(self, states: Tensor) -> Tensor:
-        return self.model.get_submodule("score")(states.float()).squeeze(-1) + self.bias
+        return self.model.get_submodule("score")(wide(states)).squeeze(-1) + self.bias
 
     @torch.no_grad()
     def normalise(self, mean: float) -> None:

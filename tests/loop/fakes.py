@@ -30,6 +30,24 @@ PLAN = Plan(
 )
 
 
+class OneOfTwo(Mesh):
+    """A process of two, without the other: the test adds the gradients of both itself."""
+
+    def add_gradients(self, parameters) -> None:
+        return None
+
+
+class Kept(torch.optim.SGD):
+    """Remembers the gradient of each step, and takes none."""
+
+    def __init__(self, parameters):
+        super().__init__(parameters, lr=1.0)
+        self.grads: list[Tensor] = []
+
+    def step(self, closure=None):
+        self.grads.append(torch.cat([p.grad.flatten() for p in self.param_groups[0]["params"] if p.grad is not None]))
+
+
 def plan(**changes) -> Plan:
     return replace(PLAN, **changes)
 

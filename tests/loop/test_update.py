@@ -4,42 +4,10 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from fakes import ONE, Fake, Numbers, optimizer
+from fakes import ONE, Fake, Kept, Numbers, optimizer
 
 from llmtrain.loop.learner import Loss
 from llmtrain.loop.update import Totals, update
-
-# correctness vector token_normalised_accumulation: losses and gradients of the tokens of three micro-batches
-LOSSES = [[2.0, 1.0, 3.0], [0.5], [4.0, 0.0, 1.0, 1.0, 2.0, 2.0]]
-GRADS = [[1.0, 2.0, -1.0], [3.0], [0.0, 1.0, 1.0, 2.0, -2.0, 1.0]]
-
-
-class Kept(torch.optim.SGD):
-    """Remembers the gradient of each step."""
-
-    def __init__(self, parameters):
-        super().__init__(parameters, lr=1.0)
-        self.grads: list[torch.Tensor] = []
-
-    def step(self, closure=None):
-        self.grads.append(torch.cat([p.grad.flatten() for p in self.param_groups[0]["params"]]))
-        return super().step(closure)
-
-
-def test_vector_token_normalised_accumulation():
-    weight = torch.nn.Parameter(torch.zeros(1))
-
-    def loss(batch):
-        values, slopes = batch.rows
-        # the value of each token's loss is given, its gradient in `weight` too
-        total = torch.tensor(values).sum() + (weight * torch.tensor(slopes)).sum()
-        return Loss(total, {"loss": (sum(values), len(values))})
-
-    windows = [SimpleNamespace(rows=r, items=len(r[0]), tokens=len(r[0])) for r in zip(LOSSES, GRADS, strict=True)]
-    sgd, totals = Kept([weight]), Totals()
-    update(SimpleNamespace(loss=loss), sgd, windows, 1e9, ONE, totals)
-    assert totals.sums["loss"] / totals.counts["loss"] == pytest.approx(1.65, abs=1e-9)
-    assert sgd.grads[0].item() == pytest.approx(0.8, abs=1e-7)
 
 
 @pytest.mark.parametrize("parts", [1, 2, 4, 8])

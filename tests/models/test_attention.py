@@ -50,18 +50,6 @@ def test_f8_grouped_query_heads():
     torch.testing.assert_close(packed_logits(model, sequences), alone(plain(model), sequences), atol=1e-5, rtol=0)
 
 
-@torch.no_grad()
-def test_f9_a_token_changes_its_own_sequence_alone(model, sequences):
-    changed = copy.deepcopy(sequences)
-    changed[2][4] = 60
-    before, after = packed_logits(model, sequences), packed_logits(model, changed)
-    start = len(sequences[0]) + len(sequences[1])
-    touched = torch.zeros(len(before), dtype=torch.bool)
-    touched[start + 4 : start + len(sequences[2])] = True  # the changed token and those behind it
-    assert torch.equal(before[~touched], after[~touched])
-    assert (before[touched] != after[touched]).any(-1).all()
-
-
 def test_blocks_put_every_token_back_in_its_place():
     layout = blocks(torch.tensor([0, 9, 12, 12, 42, 50, 51]))  # the third sequence is empty
     slots = torch.cat(layout.take)

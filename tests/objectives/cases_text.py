@@ -1,11 +1,16 @@
 """What our functions make of each vector: masks, log-probabilities, language modelling, packing, steps."""
 
+from types import SimpleNamespace
+
 import torch
 from torch import nn
 
 from llmtrain.data.pack import pack, targets
+from llmtrain.loop.learner import Loss
 from llmtrain.loop.optimizer import adamw
 from llmtrain.loop.schedule import SCHEDULES, factor, wsd_linear
+from llmtrain.loop.update import Totals, update
+from llmtrain.models.attention import attend, blocks
 from llmtrain.objectives import lm
 from llmtrain.objectives.logprobs import (
     entropy,
@@ -16,6 +21,7 @@ from llmtrain.objectives.logprobs import (
     token_logprobs,
 )
 from llmtrain.objectives.masked import masked_mean, masked_sum, masked_var, masked_whiten
+from tests.loop.fakes import ONE, Kept, OneOfTwo
 
 
 def masked_mean_(v, t):
@@ -87,26 +93,42 @@ def entropy_(v, t):
 
 
 def token_normalised_accumulation(v, t):
-    """A weight of 1 whose gradient from each token is given: logp = -(loss + (weight - 1) * gradient)."""
-    weight = t(1.0).requires_grad_()
-    sums = []
-    for losses, slopes in zip(v["micro_batches"], v["token_grads"], strict=True):
-        sums.append(lm.nll(-(t(losses) + (weight - 1) * t(slopes))))
-    n = sum(count for _, count in sums)
-    scaled = torch.stack([total / n for total, _ in sums])
-    scaled.sum().backward()
-    ranks = 2 * torch.stack([scaled[:2].sum(), scaled[2]])
+    """Through the loop's own update, on one process and on each of two.
+
+    The loss of a token at weight w is given, and so is its slope: loss + (w - 1) * slope, at w = 1.
+    """
+    tokens = list(zip(v["micro_batches"], v["token_grads"], strict=True))
+
+    def took(order, mesh):
+        weight, backwarded, totals = nn.Parameter(t(1.0)), [], Totals()
+
+        def loss(batch):
+            total, n = lm.nll(-(t(batch.losses) + (weight - 1) * t(batch.slopes)))
+            total.register_hook(lambda scale: backwarded.append(total.item() * scale.item()))
+            return Loss(total, {"loss": (total.item(), n.item())})
+
+        window = [
+            SimpleNamespace(losses=x, slopes=g, items=len(x), tokens=len(x)) for x, g in (tokens[i] for i in order)
+        ]
+        sgd = Kept([weight])
+        update(SimpleNamespace(loss=loss), sgd, window, 1e9, mesh, totals)
+        return totals, sgd.grads[0], backwarded
+
+    totals, slope, scaled = took([0, 1, 2], ONE)
+    # rank 0 shares the first and the third of the window. Gradients are added here, where the vector's DDP averages
+    ranks = [2 * sum(took([0, 2, 1], OneOfTwo(rank, 2, ONE.device, ONE.dtype))[2]) for rank in (0, 1)]
     return {
-        "correct_loss": scaled.sum(),
-        "correct_grad": weight.grad,
-        "n_total": n,
+        "correct_loss": totals.sums["loss"] / totals.counts["loss"],
+        "correct_grad": slope[0],
+        "n_total": totals.counts["loss"],
         "scaled_micro_losses": scaled,
         "ddp_rank_loss_to_backward": ranks,
-        "ddp_mean_over_ranks": ranks.mean(),
+        "ddp_mean_over_ranks": sum(ranks) / 2,
     }
 
 
 def packing(v, t):
+    """Whom a token sees is read off the attention itself: alike keys give equal weights, values show their places."""
     tokens = iter(v["tokens"])
     packed = pack([[next(tokens) for _ in range(n)] for n in v["doc_lengths"]])
     n = len(v["tokens"])
@@ -114,12 +136,12 @@ def packing(v, t):
     segments = torch.searchsorted(packed.bounds, torch.arange(n), right=True) - 1
     labels = torch.full((n,), -100)
     labels[found.at + 1] = found.ids
-    # a token sees the `position` tokens before it and itself: the block-diagonal causal mask, from positions alone
-    ahead = torch.arange(n)[:, None] - torch.arange(n)[None, :]
+    alike, places = t([[[[0.0] * n] * n]]), torch.eye(n, dtype=t(0.0).dtype)[None, None]
+    weights, _ = attend(nn.Module(), alike, alike, places, None, llmtrain_blocks=blocks(packed.bounds))
     return {
         "position_ids": packed.positions,
         "segment_ids": segments,
-        "attention": (ahead >= 0) & (ahead <= packed.positions[:, None]),
+        "attention": weights[0, :, 0] > 0,
         "labels_unshifted": labels,
         "n_targets": len(found.ids),
     }

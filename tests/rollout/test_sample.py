@@ -97,24 +97,6 @@ def test_f30_sampled_ids_are_as_likely_as_they_are_scored(model, prompts):
     assert ((drawn < upper + 1e-5) & (drawn > upper - logp.exp() - 1e-5)).all()
 
 
-def test_f31_frequencies_follow_the_tempered_softmax(model):
-    """20000 first tokens at temperature 0.7, and a generation_config that would spoil them (correctness C2)."""
-    model.generation_config.top_k = 2
-    model.generation_config.repetition_penalty = 9.0
-    rows = 20_000
-    done = sample(model, [[7, 8, 9]] * rows, uniforms(rows, 1), temperature=0.7, batch_rows=5000)
-    expected = rows * (next_logits(model, [7, 8, 9]).double() / 0.7).softmax(-1)
-    counts = torch.bincount(torch.tensor([c.ids[0] for c in done]), minlength=40).double()
-    common = expected >= 5  # the chi-square approximation wants five of each; the rest is one class
-    seen = torch.cat([counts[common], counts[~common].sum()[None]])
-    wanted = torch.cat([expected[common], expected[~common].sum()[None].clamp(min=1e-9)])
-    chi = float(((seen - wanted) ** 2 / wanted).sum())
-    freedom = len(seen) - 1
-    # Wilson and Hilferty: the cube root of chi-square / freedom is nearly normal; 3.09 deviations are p = 0.001
-    limit = freedom * (1 - 2 / (9 * freedom) + 3.09 * (2 / (9 * freedom)) ** 0.5) ** 3
-    assert chi < limit
-
-
 def test_inverse_cdf_never_draws_the_impossible():
     logits = torch.tensor([[-torch.inf, 0.0, -torch.inf, 0.0, -torch.inf]]).expand(4, -1)
     draws = torch.tensor([0.0, 0.4999, 0.5, 1 - 2**-24])
