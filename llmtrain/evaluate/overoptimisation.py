@@ -17,19 +17,24 @@ class Point:
     """One evaluation of a ppo run."""
 
     step: int
-    kl: float  # nats per response of the newest rollout
+    kl: float  # nats per response
     proxy: float  # mean score of the judge
     gold: dict[str, float]  # share of prompts passed, per H
 
 
 def points(rows: Iterable[Mapping[str, float]]) -> list[Point]:
-    """The evaluations among the rows of metrics.jsonl that have gold grades; the untrained policy has KL 0."""
-    found, kl = [], 0.0
+    """The evaluations among the rows of metrics.jsonl that have gold grades.
+
+    The policy that was evaluated after step n is the one whose rollout the next step measured the KL of.
+    """
+    rows = list(rows)
+    kl = {row["step"]: row["ppo/kl"] for row in rows if "ppo/kl" in row}
+    found = []
     for row in rows:
-        kl = row.get("ppo/kl", kl)
         if "eval/score" in row and f"gold/{H[0]}" in row:
-            gold = {h: row[f"gold/{h}"] for h in H}
-            found.append(Point(int(row["step"]), max(kl, 0.0), row["eval/score"], gold))
+            step, gold = int(row["step"]), {h: row[f"gold/{h}"] for h in H}
+            nats = kl.get(step + 1, kl.get(step, 0.0))
+            found.append(Point(step, max(nats, 0.0), row["eval/score"], gold))
     return found
 
 

@@ -14,16 +14,18 @@ ROWS = [
 ]
 
 
-def test_points_are_the_graded_evaluations_with_the_kl_before_them():
+def test_points_are_the_graded_evaluations_with_the_kl_of_their_policy():
+    """The rollout of step 1 is by the policy evaluated at 0; the last one has no rollout behind it but its own."""
     first, second = overoptimisation.points(ROWS)
-    assert (first.step, first.kl, first.proxy) == (0, 0.0, -1.0)
-    assert (second.step, second.kl, second.proxy) == (2, 2.25, 0.5)
+    assert (first.step, first.kl, first.proxy) == (0, 0.5, -1.0)
+    assert (second.step, second.kl, second.proxy) == (2, 0.0, 0.5)  # step 3 measured less than nothing
     assert second.gold == {"helpful": 0.6, "honest": 0.9, "harmless": 0.9}
 
 
-def test_an_estimate_below_zero_counts_as_no_kl():
-    rows = [{"step": 3, "ppo/kl": -0.01}, ROWS[0] | {"step": 3}]
-    assert overoptimisation.points(rows)[0].kl == 0.0
+@pytest.mark.parametrize("measured, told", [(1.5, 1.5), (-0.01, 0.0)])
+def test_the_last_evaluation_takes_the_kl_of_its_own_step(measured, told):
+    rows = [{"step": 3, "ppo/kl": measured}, ROWS[0] | {"step": 3}]
+    assert overoptimisation.points(rows)[0].kl == told
 
 
 @pytest.mark.parametrize("names", [["ppo"], ["kl 0", "kl 1"]])
