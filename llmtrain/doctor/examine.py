@@ -55,7 +55,7 @@ DIAGNOSES = (  # the most telling first: while a run goes on, one is told at an 
         "value-loss-stuck",
         False,
         policy.value_loss_stuck,
-        "a higher critic_lr= or clip.value_coef=, a larger batch.rows=",
+        "a higher advantage.critic_lr= or advantage.value_coef=, a larger batch.rows=",
     ),
     Diagnosis(
         "entropy-collapse",

@@ -65,25 +65,37 @@ def entries(config: Eval, path: Path) -> dict[str, Entry]:
 
 
 def labelled(config: Eval, found: dict[str, Origin]) -> dict[str, Entry]:
-    """The models with short names that differ: their command, with the step where a checkpoint was named."""
+    """The models with short names that differ: their command, where that is not enough the name of their run."""
     given = named(config)
-    names = {role: _name(given[role], origin) for role, origin in found.items()}
-    often = Counter(name for role, name in names.items() if role not in SOURCES)
-    seen: Counter[str] = Counter()
-    out = {}
+    short = {role: _name(given[role], origin, by_run=False) for role, origin in found.items()}
+    again = _more_than_once(short)
+    names = {
+        role: _name(given[role], origin, by_run=True) if short[role] in again else short[role]
+        for role, origin in found.items()
+    }
+    again, seen, out = _more_than_once(names), Counter[str](), {}
     for role, origin in found.items():
         name = names[role]
         seen[name] += 1
-        label = f"{name}-{seen[name]}" if often[name] > 1 and role not in SOURCES else name
+        label = f"{name}-{seen[name]}" if name in again and role not in SOURCES else name
         out[role] = Entry(role, label, origin, _scores(origin.path))
     return out
 
 
-def _name(init: str, origin: Origin) -> str:
+def _more_than_once(names: dict[str, str]) -> set[str]:
+    """The names that several of the models have; the reference and the judge may be one of the models."""
+    often = Counter(name for role, name in names.items() if role not in SOURCES)
+    return {name for name, n in often.items() if n > 1}
+
+
+def _name(init: str, origin: Origin, *, by_run: bool) -> str:
+    """With the step where a checkpoint was named."""
     if origin.run is None:
         return re.sub(r"[^\w.-]+", "-", origin.path.name)
+    recorded = directory.read_config(origin.run)
     step = manifest.STEP.fullmatch(Path(init).name)
-    return str(directory.read_config(origin.run).get("command")) + (f"@{int(step[1])}" if step else "")
+    name = str(recorded["run"]["name"] if by_run else recorded["command"])
+    return name + (f"@{int(step[1])}" if step else "")
 
 
 def _scores(path: Path) -> bool:

@@ -299,13 +299,21 @@ def test_labels_differ(chain, runs):
     assert directory.state(run) == "finished"
 
 
+def test_runs_of_one_command_go_by_their_names(chain, runs):
+    others = [
+        tiny.ran("sft", runs, init=str(chain.pretrain), run={"name": n}, max_steps=k) for k, n in ((1, "a"), (2, "b"))
+    ]
+    run = tiny.ran("eval", runs, models=[str(chain.pretrain), *map(str, others)], data={"eval_rows": 3})
+    assert list(result(run)["models"]) == ["pretrain", "a", "b"]
+
+
 def test_models_of_two_tokenizers_answer_the_same_prompts(chain, runs, tmp_path, caplog):
     """Which rows are held out depends on token ids; the first model's decide for all."""
     other = tiny.ran("pretrain", runs, tokenizer={"vocab_size": 280}, max_steps=2)
     file, models = conversations(tmp_path / "c.jsonl", 30), [str(chain.pretrain), str(other)]
     run = tiny.ran("eval", runs, models=models, files=[str(file)], data={"eval_fraction": 0.5})
     rows = lines(run / "answers.jsonl")
-    assert len(rows) == 6 and all(list(row["answers"]) == ["pretrain-1", "pretrain-2"] for row in rows)
+    assert len(rows) == 6 and all(list(row["answers"]) == ["t-1", "t-2"] for row in rows)
     alone = tiny.ran("eval", runs, models=models[:1], files=[str(file)], data={"eval_fraction": 0.5})
     assert [row["prompt"] for row in rows] == [row["prompt"] for row in lines(alone / "answers.jsonl")]
     assert "compare their bits per byte, not their perplexities" in caplog.text
