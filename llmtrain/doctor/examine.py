@@ -80,7 +80,7 @@ DIAGNOSES = (  # the most telling first: while a run goes on, one is told at an 
         "judge-length-biased",
         False,
         judge.judge_length_biased,
-        "rankings whose better answers are not the longer ones; ppo with a lower sampling.max_new_tokens=",
+        "rankings whose better answers are longer as often as shorter; ppo with a lower sampling.max_new_tokens=",
     ),
     Diagnosis("empty-mask", False, rows.empty_mask, "a higher data.max_length=; llmtrain data shows the mask"),
     Diagnosis("duplicate-rows", False, rows.duplicate_rows, "each row once in data.path=, or fewer epochs="),
