@@ -31,10 +31,11 @@ def points(rows: Iterable[Mapping[str, float]]) -> list[Point]:
     kl = {row["step"]: row["ppo/kl"] for row in rows if "ppo/kl" in row}
     found = []
     for row in rows:
-        if "eval/score" in row and f"gold/{H[0]}" in row:
+        if "eval/score" in row and all(f"gold/{h}" in row for h in H):
             step, gold = int(row["step"]), {h: row[f"gold/{h}"] for h in H}
-            nats = kl.get(step + 1, kl.get(step, 0.0))
-            found.append(Point(step, max(nats, 0.0), row["eval/score"], gold))
+            nats = kl.get(step + 1, kl.get(step, None if step else 0.0))
+            if nats is not None:  # log.every may have left it out
+                found.append(Point(step, max(nats, 0.0), row["eval/score"], gold))
     return found
 
 

@@ -28,15 +28,17 @@ class Judged:
     d: Tensor  # [P] score of the better minus the worse answer
     longer: Tensor  # [P] tokens that the better answer is longer by
     margin: Tensor  # [P] ranks between the two
+    prompt: Tensor  # [P] which prompt both answer
+    k: Tensor  # [P] answers of that prompt
     scores: Tensor  # [A]
     lengths: Tensor  # [A] tokens
 
 
-def card(judged: Judged, prompts: int) -> Evaluation:
-    """Accuracy over all pairs, by length difference and by margin; log-loss, calibration, length bias."""
+def card(judged: Judged) -> Evaluation:
+    """Accuracy over all pairs, by length difference, margin and K; log-loss, calibration, length bias."""
     d, longer, margin = judged.d, judged.longer, judged.margin
     values: Evaluation = {
-        "eval/accuracy": rate(d, prompts),
+        "eval/accuracy": rate(d, judged.prompt),
         "eval/log_loss": statistics.log_loss(d),
         "eval/brier": statistics.brier(d),
         "eval/ece": statistics.ece(d),
@@ -51,12 +53,16 @@ def card(judged: Judged, prompts: int) -> Evaluation:
         **{f"margin_{n}": margin == n for n in range(1, APART)},
         f"margin_{APART}_up": margin >= APART,
     }
-    return values | {f"eval/accuracy_{name}": rate(d[at], prompts) for name, at in parts.items() if bool(at.any())}
+    sizes = judged.k.unique().tolist()
+    parts |= {f"k_{n}": judged.k == n for n in sizes if len(sizes) > 1}
+    return values | {
+        f"eval/accuracy_{name}": rate(d[at], judged.prompt[at]) for name, at in parts.items() if bool(at.any())
+    }
 
 
-def rate(d: Tensor, prompts: int) -> Rate:
-    """Share of pairs in the right order, ties half; the interval counts prompts."""
-    return Rate(float(statistics.correct(d).sum()), len(d), min(prompts, len(d)))
+def rate(d: Tensor, prompt: Tensor) -> Rate:
+    """Share of pairs [P] in the right order, ties half; the interval counts their prompts [P]."""
+    return Rate(float(statistics.correct(d).sum()), len(d), len(prompt.unique()))
 
 
 def failed(values: Evaluation, threshold: float) -> list[str]:

@@ -18,6 +18,14 @@ def correct(d: Tensor) -> Tensor:
     return (d.sign().double() + 1) / 2
 
 
+def wins(d: Tensor, ended: Tensor, before: Tensor) -> Tensor:
+    """[B] score differences, [B] bool who ended now and before -> [B]: 1 won, 0 lost, ties half.
+
+    An answer that was cut off loses to one that ended: the judge has learnt from whole answers alone (correctness B2).
+    """
+    return torch.where(ended == before, correct(d), ended.double())
+
+
 def pair_accuracy(d: Tensor) -> float:
     """Share of pairs [P] in the right order, ties half; nan without pairs."""
     return float(correct(d).mean())

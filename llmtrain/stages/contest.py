@@ -129,9 +129,8 @@ class Contest:
         if answers.scores is not None:
             before = torch.tensor([ended for _, ended in self.before.texts])
             assert self.before.scores is not None
-            won = wins(answers.scores - self.before.scores, ended, before)
-            combinations = {p.meta["combination"] for p in prompts.records} if prompts.graded else None
-            values["eval/win_rate"] = Rate(float(won.sum()), len(won), len(combinations) if combinations else None)
+            won = statistics.wins(answers.scores - self.before.scores, ended, before)
+            values["eval/win_rate"] = Rate(float(won.sum()), len(won), prompts.combinations)
             values["eval/score"] = float(answers.scores.mean())
         values["eval/length"] = sum(len(a.ids) for a in answers.completions) / len(answers.completions)
         values["eval/ended"] = Rate(float(ended.sum()), len(ended))
@@ -199,14 +198,6 @@ class Contest:
         ids, masks = ([table.column(name)[n] for n in range(len(table))] for name in ("ids", "mask"))
         groups = list(by_tokens([len(row) for row in ids], budget))
         return [(row := pack([ids[i] for i in part]), targets(row, [masks[i] for i in part])) for part in groups]
-
-
-def wins(d: Tensor, ended: Tensor, before: Tensor) -> Tensor:
-    """[B] score differences, [B] bool who ended each -> [B]: 1 won, 0 lost, ties half.
-
-    An answer that was cut off loses to one that ended: the judge has learnt from whole answers alone (correctness B2).
-    """
-    return torch.where(ended == before, statistics.correct(d), ended.double())
 
 
 def chosen(config: Eval, kind: Kind, tokenizer: PreTrainedTokenizerBase) -> Held:

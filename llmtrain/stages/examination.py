@@ -66,7 +66,7 @@ class Examination:
         demonstrations = self.demonstrations()
         shift = float(demonstrations.mean()) if centred else 0.0
         best = self._best(self.held)
-        values = report.card(judged, len(self.held)) | {
+        values = report.card(judged) | {
             "eval/best_mean": float(best.mean()) - shift,
             "eval/best_sd": float(best.std(correction=0)),
             "eval/demonstrations_mean": float(demonstrations.mean()) - shift,
@@ -74,7 +74,7 @@ class Examination:
         }
         if self.clean:
             clean = self._pairs(self.clean.batches(range(self.clean.prompts)))
-            values["eval/clean_accuracy"] = report.rate(clean.d, self.clean.prompts)
+            values["eval/clean_accuracy"] = report.rate(clean.d, clean.prompt)
         return values | self.probe()
 
     def demonstrations(self) -> Tensor:
@@ -88,10 +88,15 @@ class Examination:
     def _pairs(self, batches: list[Ranked]) -> report.Judged:
         """Every pair of the rankings, as the judge sees it."""
         found: dict[str, list[Tensor]] = defaultdict(list)
+        before = 0  # prompts of the batches before
         for batch in batches:
             values, two = self.model.scores(batch.packed), pairs(batch.group, batch.ranks)
             for name, of_answer in (("d", values), ("longer", batch.lengths), ("margin", -batch.ranks)):
                 found[name].append(of_answer[two.better] - of_answer[two.worse])
+            sizes = torch.bincount(batch.group)
+            found["k"].append(sizes[two.prompt])
+            found["prompt"].append(two.prompt + before)
+            before += len(sizes)
             found["scores"].append(values)
             found["lengths"].append(batch.lengths)
         return report.Judged(**{name: torch.cat(parts) for name, parts in found.items()})

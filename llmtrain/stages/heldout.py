@@ -1,5 +1,6 @@
 """What ppo measures on held-out prompts, the same ones every time, decoded greedily."""
 
+import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
@@ -31,19 +32,20 @@ class HeldOut:
 
     def __init__(self, config: PPO, reference: PreTrainedModel, judge: Judge, prompts: inputs.Prompts):
         self.config, self.reference, self.judge, self.prompts = config, reference, judge, prompts
-        self.before: Tensor | None = None  # [B] scores of the reference's answers
+        self.before: tuple[Tensor, Tensor] | None = None  # of the reference's answers: [B] raw scores, [B] who ended
 
     def measure(self, policy: Policy, step: int) -> Evaluation:
         """The numbers of `policy` now; its answers go to samples/."""
         if self.before is None:
-            self.before = self._scores(self._answers(policy, self.reference))
+            self.before = self._judged(self._answers(policy, self.reference))
         answers = self._answers(policy, policy.model)
-        scores = self._scores(answers)
-        wins = statistics.correct(scores - self.before)
+        raw, ended = self._judged(answers)
+        scores = final_scores(self.config.judge, raw, ended)
+        wins = statistics.wins(raw - self.before[0], ended, self.before[1])
         texts = [(policy.text(a), a.ended) for a in answers]
         values: Evaluation = {
             "eval/score": float(scores.mean()),
-            "eval/win_rate": Rate(float(wins.sum()), len(wins)),
+            "eval/win_rate": Rate(float(wins.sum()), len(wins), self.prompts.combinations),
             "eval/length": sum(len(a.ids) for a in answers) / len(answers),
             "eval/ended": Rate(sum(a.ended for a in answers), len(answers)),
         }
@@ -60,6 +62,6 @@ class HeldOut:
         greedy = setup.greedy(self.config.sampling)
         return complete(model, policy.tokenizer, self.prompts.ids, greedy, self.config.seed, session=policy.session)
 
-    def _scores(self, answers: list[Completion]) -> Tensor:
-        ended = Tensor([a.ended for a in answers]).bool()
-        return final_scores(self.config.judge, self.judge.score(self.prompts.records, self.prompts.ids, answers), ended)
+    def _judged(self, answers: list[Completion]) -> tuple[Tensor, Tensor]:
+        raw = self.judge.score(self.prompts.records, self.prompts.ids, answers)
+        return raw, torch.tensor([a.ended for a in answers])

@@ -161,6 +161,11 @@ class Prompts:
         return Prompts([self.records[i] for i in indices], [self.ids[i] for i in indices], self.digest)
 
     @property
+    def combinations(self) -> int | None:
+        """Of how many combinations these are wordings, where that is known: they tell something new."""
+        return len({p.meta["combination"] for p in self.records}) if self.graded else None
+
+    @property
     def graded(self) -> bool:
         """Whether gold graders exist for these prompts."""
         return bool(self.records) and "h" in self.records[0].meta

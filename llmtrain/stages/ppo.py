@@ -205,7 +205,7 @@ class Alignment(Policy):
             "ppo/score_sd": float(self.raw_scores.std(correction=0)),
             "ppo/reward": float(learnt.rewards.sum(-1).mean()),
             "ppo/kl": self.recent_kl,
-            "ppo/kl_se": kl.standard_error(per_response),
+            "ppo/kl_se": kl.standard_error(per_response.view(-1, self.config.advantage.answers).mean(-1)),
             "ppo/kl_coef": self.kl.coef,
             "ppo/kl_k3": float(masked_sum(kl.k3(log_ratio), learnt.mask) / len(learnt)),
             "ppo/kl_per_token": float(masked_mean(log_ratio, learnt.mask)),

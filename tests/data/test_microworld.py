@@ -147,6 +147,11 @@ def test_refusal_is_no_answer_to_a_harmless_request_and_no_help_is_not_ignorance
             assert rows.grade(prompt(item), v.FUTURE) == 0
 
 
+@pytest.mark.parametrize("n", [1, 2, 3])
+def test_a_few_held_out_prompts_are_one_of_each_h(n):
+    assert Counter(p.meta["h"] for p in rows.prompts(WORLD, "test", n, 0)) == {"helpful": 1, "honest": 1, "harmless": 1}
+
+
 def test_held_out_prompts_hold_as_many_of_each_h():
     count = Counter(p.meta["h"] for p in rows.prompts(WORLD, "test", 90, 0))
     assert count == {"helpful": 30, "honest": 30, "harmless": 30}

@@ -28,6 +28,16 @@ def test_the_last_evaluation_takes_the_kl_of_its_own_step(measured, told):
     assert overoptimisation.points(rows)[0].kl == told
 
 
+def test_an_evaluation_whose_kl_was_not_logged_is_left_out():
+    """log.every=10: a point far away must not be drawn where the KL is 0."""
+    rows = [{"step": 10, "ppo/kl": 4.0}, ROWS[0] | {"step": 10}, ROWS[0] | {"step": 15}]
+    assert [(p.step, p.kl) for p in overoptimisation.points(rows)] == [(10, 4.0)]
+
+
+def test_all_three_grades_are_needed():
+    assert overoptimisation.points([{"step": 0, "eval/score": 1.0, "gold/helpful": 0.5}]) == []
+
+
 @pytest.mark.parametrize("names", [["ppo"], ["kl 0", "kl 1"]])
 def test_picture_is_drawn(names, tmp_path):
     path = tmp_path / "overoptimisation.png"

@@ -12,30 +12,36 @@ JUDGED = report.Judged(
     d=torch.tensor([2.0, -1.0, 0.0, 3.0, 1.0]),
     longer=torch.tensor([0, 3, -2, -5, 4]),
     margin=torch.tensor([1.0, 1.0, 2.0, 3.0, 4.0]),
+    prompt=torch.tensor([0, 0, 0, 1, 1]),
+    k=torch.tensor([4, 4, 4, 3, 3]),
     scores=torch.tensor([1.0, 2.0, 3.0]),
     lengths=torch.tensor([3, 2, 1]),
 )
 
 
-def test_shares_by_length_and_by_margin():
-    card = report.card(JUDGED, 2)
+def test_shares_by_length_by_margin_and_by_k():
+    """Intervals count the prompts of each part, not its pairs."""
+    card = report.card(JUDGED)
     shares = {name: (v.passed, v.n, v.independent) for name, v in card.items() if isinstance(v, Rate)}
     assert shares == {
         "eval/accuracy": (3.5, 5, 2),  # a tie is half
-        "eval/accuracy_like_length": (1.5, 2, 2),
+        "eval/accuracy_like_length": (1.5, 2, 1),
         "eval/accuracy_better_longer": (1.0, 2, 2),
         "eval/accuracy_better_shorter": (1.0, 1, 1),
-        "eval/accuracy_margin_1": (1.0, 2, 2),
+        "eval/accuracy_margin_1": (1.0, 2, 1),
         "eval/accuracy_margin_2": (0.5, 1, 1),
-        "eval/accuracy_margin_3_up": (2.0, 2, 2),
+        "eval/accuracy_margin_3_up": (2.0, 2, 1),
+        "eval/accuracy_k_3": (2.0, 2, 1),
+        "eval/accuracy_k_4": (1.5, 3, 1),
     }
     assert card["eval/score_length_correlation"] == pytest.approx(-1.0)
 
 
 def test_parts_without_a_pair_are_left_out():
-    pairs = report.Judged(JUDGED.d[:1], JUDGED.longer[:1], JUDGED.margin[:1], JUDGED.scores, JUDGED.lengths)
+    first = {name: getattr(JUDGED, name)[:1] for name in ("d", "longer", "margin", "prompt", "k")}
+    pairs = report.Judged(**first, scores=JUDGED.scores, lengths=JUDGED.lengths)
     assert {"eval/accuracy_like_length", "eval/accuracy_margin_1"} == {
-        name for name in report.card(pairs, 1) if name.startswith("eval/accuracy_")
+        name for name in report.card(pairs) if name.startswith("eval/accuracy_")
     }
 
 

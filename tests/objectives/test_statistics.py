@@ -13,6 +13,7 @@ from llmtrain.objectives.statistics import (
     log_loss,
     mean_confidence,
     pair_accuracy,
+    wins,
 )
 
 
@@ -60,3 +61,9 @@ def test_explained_variance():
     assert explained_variance(torch.zeros(2, 3), returns, mask) == 0
     assert explained_variance(-returns, returns, mask) == pytest.approx(-3)
     assert explained_variance(returns, torch.ones(2, 3), mask) == 0
+
+
+def test_an_answer_that_was_cut_off_loses_to_one_that_ended():
+    d = torch.tensor([3.0, -3.0, 1.0, -1.0, 0.0])
+    ended, before = torch.tensor([[False, True, True, False, True], [True, False, True, False, True]])
+    assert wins(d, ended, before).tolist() == [0.0, 1.0, 1.0, 0.0, 0.5]

@@ -88,12 +88,6 @@ def test_wins_are_those_of_the_scores_in_the_file(compared):
     assert low < found["metrics"]["pretrain/eval/win_rate"] < high
 
 
-def test_an_answer_that_was_cut_off_loses_to_one_that_ended():
-    d = torch.tensor([3.0, -3.0, 1.0, -1.0, 0.0])
-    ended, before = torch.tensor([[False, True, True, False, True], [True, False, True, False, True]])
-    assert contest.wins(d, ended, before).tolist() == [0.0, 1.0, 1.0, 0.0, 0.5]
-
-
 @pytest.mark.parametrize(("given", "drawn"), [(0.7, 0.7), (0.0, 1.0)])
 def test_kl_is_of_sampled_answers_by_transformers_own_numbers(given, drawn, chain, runs, monkeypatch):
     """Both models score the drawn answers one by one, by their plain forward; greedy answers are no sample."""

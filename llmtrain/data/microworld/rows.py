@@ -52,7 +52,7 @@ def _prompt(text: str, item: Item) -> Prompt:
 def prompts(world: World, split: str, rows: int, seed: int) -> list[Prompt]:
     """Requests without answers. Held-out splits hold as many of each H; no combination or word of training."""
     even = split != "train"
-    counts = {h: round(rows * (1 / 3 if even else share)) for h, share in SHARE.items()}
+    counts = {h: max(1, round(rows * (1 / 3 if even else share))) for h, share in SHARE.items()}
     rng = random.Random(f"prompts {split} {seed}")
     return [_prompt(text, item) for text, item in _items(world, split, counts, rng)]
 
