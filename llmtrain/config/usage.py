@@ -13,14 +13,14 @@ EXAMPLES = {
     "sample": ["init=runs/sft/tiny/latest answers=4"],
     "reward": ["data=runs/sample/tiny/latest", "data=hh.jsonl.gz data.on_bad_row=skip"],
     "ppo": [
-        "judge.init=runs/reward/tiny/latest kl.coef=0.05",
-        "-m advantage=gae,rloo,grpo kl.coef=0.02,0.05,0.1",
+        "judge.init=runs/reward/tiny/latest kl.coef=1.0",
+        "-m advantage=gae,rloo,grpo kl.coef=0.5,1.0",
         "conf=real data=sums.jsonl judge=function judge.path=my_reward.py:score",
     ],
-    "dpo": ["data=runs/sample/tiny/latest beta=0.1", "data=preferences.json"],
-    "eval": ["runs/ppo/tiny/latest", "runs/sft/tiny/latest runs/ppo/tiny/latest reference=latest judge=latest"],
+    "dpo": ["data=runs/sample/tiny/latest beta=0.3", "data=preferences.json"],
+    "eval": ["runs/ppo/tiny/latest", "runs/sft/tiny/latest runs/ppo/tiny/latest reference=latest judged_by=latest"],
     "data": ["stage=sft data=alpaca.json", "stage=pretrain data=[corpus/,more.txt]"],
-    "pipeline": ["rounds=2", "improve=dpo", "ppo.kl.coef=0.05 sft.epochs=2"],
+    "pipeline": ["rounds=2", "improve=dpo", "ppo.kl.coef=0.5 sft.epochs=2"],
 }
 
 
