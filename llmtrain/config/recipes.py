@@ -15,7 +15,7 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
 
-from llmtrain.config import paths, safety
+from llmtrain.config import names, paths, safety
 from llmtrain.config.names import meant
 from llmtrain.config.words import ELEMENT, bare, literal, quoted
 from llmtrain.errors import ConfigError
@@ -98,6 +98,8 @@ def faulty_options(command: str, settings: list[str]) -> dict[str, str]:
     for setting in settings:
         key, _, value = setting.partition("=")
         key = key.lstrip("+")
+        if key in paths.groups() and key not in names.known(command):  # Hydra itself speaks of force-adding it
+            faults[setting] = names.unknown(command, key)
         for word in map(bare, ELEMENT.findall(value)) if key in options else ():
             if word not in options[key]:
                 there = ", ".join(options[key])

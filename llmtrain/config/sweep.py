@@ -16,6 +16,7 @@ from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from llmtrain.errors import ConfigError
 from llmtrain.run import directory
@@ -133,13 +134,13 @@ def report(folder: Path) -> int:
         writer = csv.DictWriter(handle, fieldnames=columns)
         writer.writeheader()
         writer.writerows(table)
-    view = Table(title=f"sweep {folder}", title_justify="left")
+    view = Table(title=Text(f"sweep {folder}"), title_justify="left")
     for column in ("job", "overrides", "status", "step", table[0]["headline"] or "value"):
         view.add_column(column, overflow="fold")
     for row in table:
         value = "" if row["value"] is None else f"{row['value']:.5g}"
-        view.add_row(str(row["job"]), row["overrides"], row["status"], str(row["step"] or ""), value)
+        view.add_row(str(row["job"]), Text(row["overrides"]), row["status"], str(row["step"] or ""), value)
     console = Console()
     console.print(view)
-    console.print(f"as a file: {folder / 'sweep.csv'}")
+    console.print(Text(f"as a file: {folder / 'sweep.csv'}"))
     return int(any(row["status"] not in directory.DONE for row in table))

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from llmtrain.data import validate
 from llmtrain.data.files import MORE
@@ -191,16 +192,23 @@ def record(row: Mapping, form: Format, kind: Kind) -> Record:
     """One row as what the stage wants. BadRow when it cannot be that."""
     found = form.parse(row)
     if kind is Kind.prompt:
-        rest = {k: v for k, v in row.items() if k not in form.needs + form.uses and k != "meta"}
-        extra = row.get("meta")
-        return Prompt(_asked(found), {**rest, **extra} if isinstance(extra, Mapping) else rest)
+        return Prompt(_asked(found), _rest(row, form))
     if isinstance(found, Ranking) and len(set(found.ranks)) < 2:
         raise BadRow("all responses are tied", "no pair in it to learn from")
     if isinstance(found, Chat):
         if found.messages[-1].role != "assistant":
             raise BadRow("no assistant answer at the end of the conversation")
-        return Text("\n\n".join(m.content for m in found.messages)) if kind is Kind.text else found
+        if kind is Kind.text:
+            return Text("\n\n".join(m.content for m in found.messages))
+        return Chat(found.messages, _rest(row, form))
     return found
+
+
+def _rest(row: Mapping, form: Format) -> dict[str, Any]:
+    """What a row holds beside its format: for graders and judges, no model sees it."""
+    rest = {k: v for k, v in row.items() if k not in form.needs + form.uses and k != "meta"}
+    extra = row.get("meta")
+    return {**rest, **extra} if isinstance(extra, Mapping) else rest
 
 
 def _asked(found: Record) -> Messages:

@@ -30,9 +30,10 @@ class Text:
 
 @dataclass(frozen=True)
 class Chat:
-    """A demonstration: a conversation whose last message is the assistant's."""
+    """A demonstration: a conversation whose last message is the assistant's; `meta` is the rest of its row."""
 
     messages: tuple[Message, ...]
+    meta: dict[str, Any] = field(default_factory=dict, compare=False)
 
 
 @dataclass(frozen=True)

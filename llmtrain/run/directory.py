@@ -27,7 +27,8 @@ log = logging.getLogger("llmtrain")
 CONFIG, LINEAGE, RESULT, LATEST = "config.yaml", "lineage.json", "result.json", "latest"
 DONE = ("finished", "stopped")
 ID = re.compile(r"\d{8}-\d{6}-[0-9a-f]{6}")
-PATHS = ("path", "init", "models", "reference", "judge", "tasks", "root")  # keys of the configuration that name files
+# keys of the configuration that name files
+PATHS = ("path", "init", "models", "reference", "judged_by", "tasks", "root")
 # What may change between two lives of a run: its limits and what surrounds it, and nothing that made a finished step.
 # The content of data.path is held to its digest (lineage.py). A pipeline has the keys under its stages' names.
 FREE = re.compile(
@@ -94,7 +95,7 @@ def absolute(config: Any, key: str = "") -> Any:
         return [absolute(item, key) for item in config]
     if key not in PATHS or not isinstance(config, str) or config in ("", LATEST) or config.startswith("~"):
         return config
-    file = re.sub(r"(\.py):\w+$", r"\1", config)  # judge.path names a function in its file
+    file = re.sub(r"(\.py):\w+$", r"\1", config)  # judge.path and judged_by name a function in its file
     return str(Path(config).absolute()) if key == "root" or durable.exists(Path(file)) else config
 
 

@@ -36,14 +36,21 @@ def names(path: Path, result: dict[str, Any]) -> list[str]:
 def report(paths: list[Path]) -> list[str]:
     """Lines about runs, and about the stages of those that are pipelines; the last one counts."""
     runs = [run for path in paths for run in (path, *sorted(path.iterdir())) if (run / directory.CONFIG).is_file()]
-    lines, sick, examined = [], 0, 0
+    lines, silent, sick, examined = [], [], 0, 0
     for run in dict.fromkeys(run.resolve() for run in runs):
         if not metrics.read(run / "metrics.jsonl"):
+            silent.append(f"{run}: nothing was logged{_why(run)}")
             continue
         found = of(run)
         examined, sick = examined + 1, sick + bool(found)
         unasked = "" if (run / COUNTS).is_file() else f" (without {COUNTS} not everything could be asked)"
         lines += [f"{run}: {finding}" for finding in found] or [f"{run}: nothing found{unasked}"]
     if not examined:
-        raise RunError(f"{', '.join(map(str, paths))}: nothing was logged there yet; llmtrain runs lists the runs")
+        raise RunError("\n".join(silent or [f"{path}: no run" for path in paths]) + "; llmtrain runs lists the runs")
     return [*lines, f"{examined} runs examined, {sick} with findings"]
+
+
+def _why(run: Path) -> str:
+    """How a run without numbers ended, where it did."""
+    result = directory.read_result(run)
+    return f"; it {result['status']}: {result.get('reason')}" if result else " yet"

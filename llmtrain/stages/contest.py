@@ -211,5 +211,5 @@ def chosen(config: Eval, kind: Kind, tokenizer: PreTrainedTokenizerBase) -> Held
     rows = [records[int(opened.table.column("row")[n][0])] for n in opened.split.eval[: data.eval_rows]]
     chats = [row for row in rows if isinstance(row, Chat)]
     asked = [row for row in rows if isinstance(row, Prompt)]
-    once = {p.messages: p for p in (*asked, *(Prompt(chat.messages[:-1]) for chat in chats))}
+    once = {p.messages: p for p in (*asked, *(Prompt(chat.messages[:-1], chat.meta) for chat in chats))}
     return Held(list(once.values()), chats)

@@ -166,4 +166,4 @@ def _show(
         console.print(sidebyside.tasks(writers))
     if writers:
         console.print(sidebyside.table(writers, reference.label if reference else None))
-    console.print(f"everything: {path}", soft_wrap=True)
+    console.print(f"everything: {path}", soft_wrap=True, markup=False)

@@ -81,6 +81,7 @@ def test_a_saved_configuration_of_another_command_is_refused(executed):
         (["run.name=1"], "quote it: 'run.name=\"1\"'"),
         (["modle=tiny"], "modle: there is no such key"),
         (["optimzer.lr=1"], "optimzer: there is no such key; did you mean optimizer"),
+        (["advantage=rloo"], "advantage: there is no such key"),  # a group, but not of this command
         (["conf=tinny"], "conf=tinny: there is no such option; did you mean tiny"),
         (["conf=tinny.yaml"], "tinny.yaml: no such file; did you mean tiny"),
         (["conf=./dotted.yaml"], "optimizer.lr: write it nested: optimizer: {lr: VALUE}"),

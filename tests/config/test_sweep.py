@@ -10,7 +10,7 @@ from llmtrain.run import directory
 
 
 def job(folder: Path, name: str, value: float | None, status: str = "finished", headline: str = "eval/loss") -> None:
-    path = folder / name
+    path = folder / name.replace("/", "-")
     directory.create(path, {"seed": 1}, argv=["llmtrain sft", f"lr={name}"])
     extra = {"headline": headline, "value": value}
     directory.write_result(path, status, "why", 5, {} if value is None else {headline: value}, **extra)
@@ -33,6 +33,15 @@ def test_the_file_holds_all_metrics(tmp_path):
         ("10", "lr=10-b", "stopped", "0.25"),
         ("0", "lr=0-a", "finished", "0.5"),
     ]
+
+
+def test_overrides_with_brackets_are_shown_as_they_are(tmp_path, capsys):
+    """rich would read [/a] as the end of a tag, and hide [a]."""
+    job(tmp_path, "0-[/a]", 0.5)
+    job(tmp_path, "1-[b]", 0.5)
+    assert sweep.report(tmp_path) == 0
+    told = capsys.readouterr().out
+    assert "lr=0-[/a]" in told and "lr=1-[b]" in told
 
 
 def test_a_job_that_failed_or_left_nothing_is_in_the_table_and_in_the_exit_code(tmp_path):

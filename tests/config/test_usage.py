@@ -3,6 +3,7 @@
 import pytest
 
 from llmtrain.config import paths
+from llmtrain.config.names import known
 from llmtrain.config.schema import COMMANDS
 from llmtrain.config.usage import EXAMPLES, Key, _keys, usage
 
@@ -40,3 +41,15 @@ def test_help_lists_recipes_groups_keys_examples_and_flags(command):
 def test_the_chosen_option_is_marked():
     assert "cosine*" in usage("llmtrain sft", "sft", "")
     assert "linear*" in usage("llmtrain ppo", "ppo", "")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_examples_name_keys_that_exist(command):
+    for word in " ".join(EXAMPLES[command]).split():
+        key, equals, _ = word.partition("=")
+        assert not equals or key == "conf" or key in known(command) or _of_a_stage(command, key), word
+
+
+def _of_a_stage(command: str, key: str) -> bool:
+    stage, _, rest = key.partition(".")
+    return command == "pipeline" and rest in known(stage)

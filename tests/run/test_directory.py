@@ -90,6 +90,7 @@ def test_relative_paths_are_stored_absolute(tmp_path, monkeypatch):
         "data": {"path": ["mine.json", "hub:org/name", "latest", "x" * 300, ""]},
         "sft": {"data": {"path": ["mine.json"]}, "init": "org/name"},
         "judge": {"path": "mine.py:score"},
+        "judged_by": "mine.py:score",
     }
     (tmp_path / "mine.py").touch()
     directory.create(tmp_path / "run", config, argv=[])
@@ -99,6 +100,7 @@ def test_relative_paths_are_stored_absolute(tmp_path, monkeypatch):
         "data": {"path": [f"{tmp_path}/mine.json", "hub:org/name", "latest", "x" * 300, ""]},
         "sft": {"data": {"path": [f"{tmp_path}/mine.json"]}, "init": "org/name"},
         "judge": {"path": f"{tmp_path}/mine.py:score"},
+        "judged_by": f"{tmp_path}/mine.py:score",
     }
 
 

@@ -30,6 +30,13 @@ def test_a_run_that_logged_nothing_has_no_report(make_run):
         findings.report([make_run("sft", "20260101-000000-000001")])
 
 
+def test_a_run_that_failed_before_it_logged_says_why(make_run):
+    run = make_run("sft", "20260101-000000-000001")
+    directory.write_result(run, "failed", "no disk", 0, {})
+    with pytest.raises(RunError, match="nothing was logged; it failed: no disk"):
+        findings.report([run])
+
+
 @pytest.mark.parametrize("text", ["", "[1]", '{"data/leaked": "many"}', "null"])
 def test_counts_that_cannot_be_read_are_none(tmp_path, text):
     (tmp_path / "counts.json").write_text(text)

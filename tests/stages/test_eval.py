@@ -202,6 +202,25 @@ def test_a_function_of_the_user_s_says_who_wins(chain, runs, tmp_path):
         assert result(run)["metrics"][f"{label}/eval/score"] == pytest.approx(statistics.mean(written))
 
 
+def test_a_function_sees_what_the_row_of_a_demonstration_holds_beside_it(chain, runs, tmp_path):
+    """As ppo's does: a reference answer in a column of its own."""
+    made = [{"instruction": f"Say {n}.", "input": "", "output": f"It is {n}.", "truth": n} for n in range(12)]
+    file = tmp_path / "c.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in made))
+    (tmp_path / "mine.py").write_text("def score(prompt, answer, row):\n    return row['truth']\n")
+    run = tiny.ran(
+        "eval",
+        runs,
+        models=[str(chain.sft)],
+        files=[str(file)],
+        data={"eval_fraction": 0.5},
+        reference=str(chain.pretrain),
+        judged_by=f"{tmp_path}/mine.py:score",
+    )
+    asked = [row["prompt"] for row in lines(run / "answers.jsonl")]
+    assert result(run)["metrics"]["eval/score"] == pytest.approx(statistics.mean(int(text[4:-1]) for text in asked))
+
+
 def test_a_function_that_fails_is_found_before_a_model_is_loaded(chain, runs, tmp_path):
     file = tmp_path / "mine.py"
     file.write_text("def score(prompt, answer):\n    return 1 / 0\n")
