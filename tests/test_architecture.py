@@ -173,7 +173,7 @@ def test_the_danger_search_finds(line):
 
 
 def test_code_of_the_user_runs_in_one_place():
-    """The exception of house rule 16: the local file that judge.path names."""
+    """The exception of house rule 16: the local file that judge.path or judged_by names."""
     words = ("exec_module", "module_from_spec", "run_path", "run_module", "spec_from_file_location")
     found = {module(file) for file in FILES if any(word in file.read_text(encoding="utf-8") for word in words)}
     assert found == {"llmtrain.rollout.function"}

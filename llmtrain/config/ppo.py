@@ -51,13 +51,14 @@ class Clipping:
     ratio: float = number(above=0)
 
 
-ADVANTAGE = {  # the keys of `advantage` that an estimator needs
-    AdvantageName.gae: ("gamma", "lam", "whiten", "critic_lr", "value_coef"),
+ADVANTAGE = {  # the keys of `advantage` that are settings of an estimator, which needs them all
+    AdvantageName.gae: ("gamma", "lam", "whiten"),
     AdvantageName.reinforce_pp: ("gamma",),
     AdvantageName.grpo: ("ddof",),
     AdvantageName.dr_grpo: (),
     AdvantageName.rloo: (),
 }
+CRITIC = ("critic_lr", "value_coef")  # those that training a critic needs, which gae alone has
 COMPARING = (AdvantageName.grpo, AdvantageName.dr_grpo, AdvantageName.rloo)  # the answers to a prompt
 JUDGE = {  # the same for `judge`
     JudgeName.reward: ("init", "require_probes"),
@@ -99,8 +100,9 @@ def _own(group: str, option: Any, given: dict[str, Any], needed: tuple[str, ...]
 
 def advantage(config: Any) -> list[str]:
     a, rows = config.advantage, config.batch.rows
-    keys = dict.fromkeys(key for keys in ADVANTAGE.values() for key in keys)
-    faults = _own("advantage", a.name, {key: getattr(a, key) for key in keys}, ADVANTAGE[a.name])
+    keys = dict.fromkeys(key for keys in (*ADVANTAGE.values(), CRITIC) for key in keys)
+    needed = ADVANTAGE[a.name] + (CRITIC if a.name is AdvantageName.gae else ())
+    faults = _own("advantage", a.name, {key: getattr(a, key) for key in keys}, needed)
     if a.name is not AdvantageName.gae:
         faults += _own("advantage", a.name, {"value_clip": a.value_clip}, ())
     if a.name in COMPARING and a.answers == 1:

@@ -217,16 +217,19 @@ def prepare(model: PreTrainedModel, device: torch.device, dtype: torch.dtype) ->
 def self_test(model: PreTrainedModel, path: Path) -> None:
     """Raises InitError for a model at `path` that does not compute here what it computes in plain transformers.
 
-    Two packed sequences must give the logits that each has alone through the model's own forward (correctness A6).
+    Packed sequences must give what each has alone through the model's own forward (correctness A6): logits, or under a
+    scalar head, which reads the last token alone, hidden states.
     """
+    whole = model.base_model if model.get_output_embeddings() is None else model
     vocab = model.config.get_text_config().vocab_size
     sequences = torch.tensor([[3, 1], [1, 5], [9, 2]], device=model.device) % vocab  # as short as any context
     row = pack(sequences.tolist()).to(model.device)
     try:
         with decoding(model), precision(model):
             seen = torch.ones_like(sequences[:1])
-            alone = [model(ids[None], attention_mask=seen, use_cache=False).logits[0] for ids in sequences]
-        packed = logits_at(model, hidden(model, row), torch.arange(len(row.ids), device=model.device))
+            alone = [whole(ids[None], attention_mask=seen, use_cache=False)[0][0] for ids in sequences]
+        states, every = hidden(model, row), torch.arange(len(row.ids), device=model.device)
+        packed = logits_at(model, states, every) if whole is model else wide(states)
     except (TypeError, ValueError) as error:
         raise InitError(f"{path}: {type(model).__name__} does not run with packed sequences ({error})") from None
     plain = torch.cat(alone).float()

@@ -55,7 +55,7 @@ class ScalarModel(nn.Module):
 def from_causal(model: PreTrainedModel, *, seed: int | None) -> ScalarModel:
     """The backbone of a causal model with a fresh head, N(0, 1/sqrt(d+1)) (correctness B1); without a seed of zeros."""
     labels = {"id2label": {0: "score"}, "label2id": {"score": 0}}  # transformers counts its labels here
-    config = model.config.__class__.from_dict(model.config.to_dict() | labels)
+    config = causal.without_dropout(model.config.__class__.from_dict(model.config.to_dict() | labels), 0.0)
     with torch.random.fork_rng(devices=[]):
         scorer = AutoModelForSequenceClassification.from_config(
             config, attn_implementation=PACKED, dtype=torch.float32, trust_remote_code=False
@@ -69,11 +69,22 @@ def from_causal(model: PreTrainedModel, *, seed: int | None) -> ScalarModel:
             scorer.score.weight.normal_(0.0, 1 / math.sqrt(width + 1), generator=torch.Generator().manual_seed(seed))
     dtype = model.llmtrain_dtype
     assert isinstance(dtype, torch.dtype)
-    return ScalarModel(causal.prepare(scorer, model.device, dtype))
+    return _tested(ScalarModel(causal.prepare(scorer, model.device, dtype)), Path(model.name_or_path or "init"))
 
 
 def load(path: Path, *, device: torch.device, dtype: torch.dtype = torch.float32) -> ScalarModel:
     """A reward model from the directory that `save` wrote. Raises InitError."""
+    return _tested(_read(path, device, dtype), path)
+
+
+def _tested(model: ScalarModel, path: Path) -> ScalarModel:
+    """The model, held to what causal.load holds a language model to (correctness A6, C4). Raises InitError."""
+    causal.self_test(model.model, path)
+    causal.dropout_test(model.model)
+    return model
+
+
+def _read(path: Path, device: torch.device, dtype: torch.dtype) -> ScalarModel:
     config = causal.without_dropout(causal.read_config(path), 0.0)
     if config.num_labels != 1 or not any("SequenceClassification" in name for name in config.architectures or ()):
         raise InitError(
@@ -104,5 +115,4 @@ def save(model: ScalarModel, tokenizer: PreTrainedTokenizerBase, path: Path) -> 
 
 def load_weights(model: ScalarModel, path: Path) -> None:
     """Take the weights and the bias of a directory that `save` wrote, in place."""
-    other = load(path, device=torch.device("cpu"))
-    model.load_state_dict(other.state_dict())
+    model.load_state_dict(_read(path, torch.device("cpu"), torch.float32).state_dict())

@@ -1,12 +1,13 @@
-"""The user's own function as a judge: the one place where a configuration names code, a local file and nothing else.
+"""The user's own function as a judge: all code that a configuration names is run here, a local file and nothing else.
 
 No torch here: it is also called before a run has a directory.
 """
 
 import inspect
 import math
+import sys
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib.machinery import SourceFileLoader
 from importlib.util import module_from_spec, spec_from_loader
 from numbers import Real
@@ -36,23 +37,22 @@ class _Source(SourceFileLoader):
 class Function:
     """`score` of the user's file, held to its promise: a finite number for each (prompt, answer, row)."""
 
-    def __init__(self, path: str):
-        """Run the file and find the function. Raises ConfigError with the file and the line."""
-        self.file, self.name, self.line = *split(path), 1
-        found = self._module().__dict__.get(self.name)
-        if not inspect.isfunction(found):
-            there = "is no function" if found is not None else "is not there"
-            raise ConfigError(
-                f"judge.path: {self.file}: {self.name} {there}; define `def {self.name}(prompt, answer):`"
-            )
-        self.function, self.line = found, found.__code__.co_firstlineno
-        signature = inspect.signature(found)
-        self.takes_row = "row" in signature.parameters
+    def __init__(self, path: str, key: str):
+        """Run the file and find the function; key: of the configuration, errors name it. Raises ConfigError."""
+        self.file, self.name = split(path)
+        self.key, self.line = key, 1
+        self.function = self._found(self._module())
+        self.line = self._begins(self.function)
+        asked = self.name
         try:
+            signature = inspect.signature(self.function)
+            asked = f"{self.name}{signature}"
+            self.takes_row = "row" in signature.parameters
             signature.bind("", "", **self._row({}))
-        except TypeError as error:
-            asked = f"{self.name}{signature} cannot be called as {FORMS} ({error})"
-            raise ConfigError(f"judge.path: {self.file}:{self.line}: {asked}") from None
+        except (TypeError, ValueError) as error:  # ValueError: some of Python's own functions do not say theirs
+            raise ConfigError(
+                f"{key}: {self.file}:{self.line}: {asked} cannot be called as {FORMS} ({error})"
+            ) from None
 
     def __call__(self, prompt: str, answer: str, row: Mapping[str, Any]) -> float:
         """The score. Raises TrainingError with the file, the line and the texts."""
@@ -60,29 +60,47 @@ class Function:
             value = self.function(prompt, answer, **self._row(row))
             number = float(value) if isinstance(value, Real) else math.nan
         except (Exception, SystemExit) as error:
-            raise TrainingError(f"judge.path: {self._place(error)}{_shown(prompt, answer)}") from None
+            raise TrainingError(f"{self.key}: {self._place(error)}{_shown(prompt, answer)}") from None
         if abs(number) <= LARGEST:
             return number
         told = f"{value}, no finite number" if isinstance(value, Real) else f"a {type(value).__name__}, no number"
-        raise TrainingError(f"judge.path: {self.file}:{self.line}: {self.name} gave {told}{_shown(prompt, answer)}")
+        raise TrainingError(f"{self.key}: {self.file}:{self.line}: {self.name} gave {told}{_shown(prompt, answer)}")
 
     def _row(self, row: Mapping[str, Any]) -> dict[str, Any]:
         return {"row": dict(row)} if self.takes_row else {}
 
-    def _module(self) -> Any:
+    def _module(self) -> dict[str, Any]:
+        """What the file defines."""
         loader = _Source("llmtrain_judge", str(self.file))
         spec = spec_from_loader(loader.name, loader)
         assert spec is not None
         module = module_from_spec(spec)
+        sys.modules[loader.name] = module  # where dataclasses look up what their annotations mean
         try:
             loader.exec_module(module)
-        except OSError as error:
-            if error.filename == str(self.file):
-                raise ConfigError(f"judge.path: {self.file}: cannot be read ({error.strerror})") from None
-            raise ConfigError(f"judge.path: {self._place(error)}") from None
         except (Exception, SystemExit) as error:
-            raise ConfigError(f"judge.path: {self._place(error)}") from None
-        return module
+            sys.modules.pop(loader.name, None)
+            if isinstance(error, OSError) and error.filename == str(self.file):
+                raise ConfigError(f"{self.key}: {self.file}: cannot be read ({error.strerror})") from None
+            raise ConfigError(f"{self.key}: {self._place(error)}") from None
+        return module.__dict__
+
+    def _found(self, defined: dict[str, Any]) -> Callable[..., Any]:
+        """Whatever can be called, but a class: a call of one makes an object, and an object is no score."""
+        found = defined.get(self.name)
+        if callable(found) and not inspect.isclass(found):
+            return found
+        there = "is not there" if found is None else "is a class" if inspect.isclass(found) else "is no function"
+        raise ConfigError(f"{self.key}: {self.file}: {self.name} {there}; define `def {self.name}(prompt, answer):`")
+
+    def _begins(self, function: Callable[..., Any]) -> int:
+        """The line of its code, under a decorator or in its class; 1 where that is not in the user's file."""
+        inner: Any = inspect.unwrap(function)
+        inner = inner if inspect.isroutine(inner) else type(inner).__call__
+        if not (inspect.isfunction(inner) or inspect.ismethod(inner)):
+            return 1
+        code = inner.__code__
+        return code.co_firstlineno if code.co_filename == str(self.file) else 1
 
     def _place(self, error: BaseException) -> str:
         """Where in the user's file an error came up, and what it says."""

@@ -23,7 +23,7 @@ from llmtrain.rollout.function import Function
 from llmtrain.rollout.judge import Judge, RewardJudge, TextJudge
 from llmtrain.run import lineage
 from llmtrain.run.session import Session, StopAsked
-from llmtrain.stages import examination, lineup, setup
+from llmtrain.stages import examination, judges, lineup, setup
 from llmtrain.stages.contest import Contest, Measured
 from llmtrain.stages.examination import Examined
 from llmtrain.stages.lineup import JUDGE, REFERENCE, Entry
@@ -40,17 +40,20 @@ def run(config: Eval, path: Path) -> dict:
     mesh = setup.mesh_of(config)
     with setup.session_of(config, path, mesh) as session:
         entries = lineup.entries(config, path)
-        lineage.write(path, {role: entry.origin for role, entry in entries.items()}, {})
+        named = lineup.judge_function(config)
+        function = Function(named, JUDGE) if named else None  # before its digest: a file that is not there is told
+        lineage.write(path, {role: entry.origin for role, entry in entries.items()}, judges.digests(named))
         try:
-            return _compared(config, session, entries)
+            return _compared(config, session, entries, function)
         except StopAsked as asked:
             raise Interrupted(asked.signal, f"start again with: {session.resume_command}") from None
 
 
-def _compared(config: Eval, session: Session, entries: dict[str, Entry]) -> dict:
+def _compared(config: Eval, session: Session, entries: dict[str, Entry], function: Function | None) -> dict:
     kind = lineup.kind_of(config.data)
     own = [entry for role, entry in entries.items() if role not in lineup.SOURCES]
-    written = _written(config, session, kind, entries, [entry for entry in own if not entry.scores])
+    writers = [entry for entry in own if not entry.scores]
+    written = _written(config, session, kind, entries, writers, function)
     cards = {entry.label: examination.of(config, session, kind, entry) for entry in own if entry.scores}
     values = {label: measured.values for label, measured in written.items()}
     values |= {label: found.values for label, found in cards.items()}
@@ -77,7 +80,12 @@ def _compared(config: Eval, session: Session, entries: dict[str, Entry]) -> dict
 
 
 def _written(
-    config: Eval, session: Session, kind: Kind, entries: dict[str, Entry], writers: list[Entry]
+    config: Eval,
+    session: Session,
+    kind: Kind,
+    entries: dict[str, Entry],
+    writers: list[Entry],
+    function: Function | None,
 ) -> dict[str, Measured]:
     """label -> what was measured, of the models that write; with their answers side by side in two files."""
     if not writers:
@@ -85,7 +93,7 @@ def _written(
     contest = Contest(config, session, kind, writers)
     if REFERENCE in entries:
         reader = contest.tokenizer(entries[REFERENCE])
-        contest.against(entries[REFERENCE], _judge(config, session, entries.get(JUDGE), reader))
+        contest.against(entries[REFERENCE], _judge(config, session, function or entries.get(JUDGE), reader))
     found = {entry.label: contest.measure(entry) for entry in writers}
     answers = {label: one.answers for label, one in found.items() if one.answers}
     if answers:
@@ -108,14 +116,16 @@ def _written(
     return found
 
 
-def _judge(config: Eval, session: Session, entry: Entry | None, tokenizer: PreTrainedTokenizerBase) -> Judge | None:
+def _judge(
+    config: Eval, session: Session, named: Function | Entry | None, tokenizer: PreTrainedTokenizerBase
+) -> Judge | None:
     """Who says which answer wins."""
-    if path := lineup.judge_function(config):
-        log.info("judge: runs the code of %s", path)
-        return TextJudge(Function(path), partial(text_of, tokenizer))
-    if entry is None:
+    if named is None:
         return None
-    model = scalar.load(entry.origin.path, device=session.mesh.device, dtype=session.mesh.dtype)
+    if isinstance(named, Function):
+        log.info("judge: runs the code of %s", config.judged_by)
+        return TextJudge(named, partial(text_of, tokenizer))
+    model = scalar.load(named.origin.path, device=session.mesh.device, dtype=session.mesh.dtype)
     return RewardJudge(model.eval().requires_grad_(False), config.micro_tokens)
 
 

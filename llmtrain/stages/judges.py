@@ -43,16 +43,20 @@ def opened(
     if own.name is not JudgeName.reward:
         function = preflight.text_function(own)
         preflight.rehearse(function, prompts if own.name is JudgeName.rule else prompts[:1])
-        digests = {} if own.path is None else {"judge": manifest.file_digest(split(own.path)[0])}
         if own.path is not None:
             log.info("judge: runs the code of %s", own.path)
-        return Opened(TextJudge(function, partial(text_of, tokenizer)), {}, digests)
+        return Opened(TextJudge(function, partial(text_of, tokenizer)), {}, digests(own.path))
     assert config.judge.init is not None  # config/ppo.py
     origin = setup.origin_of(config, path, "judge", config.judge.init, ("reward",))
     check_probes(origin, bool(own.require_probes))
     setup.check_same_tokenizer(tokenizer, origin.path)
     model = scalar.load(origin.path, device=mesh.device, dtype=mesh.dtype)
     return Opened(RewardJudge(model.eval().requires_grad_(False), config.batch.micro_tokens), {"judge": origin}, {})
+
+
+def digests(path: str | None) -> dict[str, str]:
+    """What lineage.json records of the user's function FILE.py:NAME: the sha256 of its file."""
+    return {} if path is None else {"judge": manifest.file_digest(split(path)[0])}
 
 
 def critic(config: PPO, found: Opened, model: PreTrainedModel, mesh: Mesh) -> ScalarModel | None:

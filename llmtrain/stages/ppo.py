@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from llmtrain.config.ppo import ADVANTAGE
 from llmtrain.config.schema import PPO
 from llmtrain.data import overlap
 from llmtrain.data.order import Rows, epoch_order
@@ -29,7 +30,6 @@ from llmtrain.stages import inputs, judges, setup
 from llmtrain.stages.heldout import HeldOut, final_scores
 from llmtrain.stages.policy import Policy, TokenBatch
 
-ESTIMATOR = ("gamma", "lam", "whiten", "ddof")  # keys of `advantage` that are settings of its estimator, or null
 RATIO_TOLERANCE = 1e-3  # of the first minibatch's ratio to 1; float32 sums in another order stay far below
 
 
@@ -95,7 +95,7 @@ class Alignment(Policy):
 
     def learn_from(self, rollout: Rollout) -> Experience:
         a = self.config.advantage
-        settings = {key: value for key, value in asdict(a).items() if key in ESTIMATOR and value is not None}
+        settings = {key: value for key, value in asdict(a).items() if key in ADVANTAGE[a.name]}
         return experience.learn_from(rollout, a.name.value, kl_coef=self.kl.coef, answers=a.answers, **settings)
 
     @torch.no_grad()

@@ -72,7 +72,7 @@ def _surroundings(config: Any, made: Path) -> Iterator[str]:
     if config.command == "ppo" and config.judge.name is not JudgeName.reward:
         yield from _text_judge(config, partial(text_function, config.judge), made)
     if config.command == "eval" and (path := lineup.judge_function(config)):
-        yield from _text_judge(config, partial(Function, path), made)
+        yield from _text_judge(config, partial(Function, path, lineup.JUDGE), made)
 
 
 def make_root(root: str, command: str) -> None:
@@ -180,7 +180,7 @@ def _text_judge(config: Any, opened: Callable[[], Score], made: Path) -> Iterato
 def text_function(judge: Judge) -> Score:
     """The rule or the user's function of a judge that is no reward model. Raises ConfigError."""
     if judge.path is not None:
-        return Function(judge.path)
+        return Function(judge.path, "judge.path")
     assert judge.rule is not None  # config/ppo.py: one of the two is set
     return rule(judge.rule.value, judge.pattern)
 

@@ -150,7 +150,7 @@ def test_F36_edges_are_finite_and_defined():
     policy.losses.sum().backward()
     assert float(policy.ratio_max()) == 0.0 and empty.grad is not None
     equal = torch.full((2, 7), 0.3)  # their mean is not 0.3 in float32
-    for estimator in (lambda s: grpo(s, eps=1e-9), dr_grpo, rloo):
+    for estimator in (lambda s: grpo(s, eps=1e-9, ddof=1), dr_grpo, rloo):
         assert not bool(estimator(equal).any())
     # an end token at once, in a batch of one: a single number has no variance to be whitened by
     at_once = games.player(games.Game(lambda ids: 2.0, 3, end=1), [1e-6, 1.0], 0.1, batch={"rows": 1})

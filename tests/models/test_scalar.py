@@ -10,7 +10,7 @@ from transformers import AutoModelForSequenceClassification
 
 from llmtrain.data.pack import pack
 from llmtrain.errors import CheckpointError, InitError
-from llmtrain.models import causal, scalar
+from llmtrain.models import attention, causal, scalar
 
 CPU = torch.device("cpu")
 
@@ -103,3 +103,29 @@ def test_a_language_model_is_no_reward_model(model, tmp_path):
     causal.save(model, words(61), tmp_path)
     with pytest.raises(InitError, match="not a reward model"):
         scalar.load(tmp_path, device=CPU)
+
+
+@pytest.mark.parametrize("made", ["load", "from_causal"])
+def test_a_scorer_that_mixes_sequences_or_drops_out_is_refused(made, scorer, model, tmp_path, monkeypatch):
+    """Correctness A6 and C4, with a head of zeros as well, whose scores would not tell."""
+    scalar.save(scorer, words(61), tmp_path)
+
+    def make():
+        if made == "load":
+            return scalar.load(tmp_path, device=CPU)
+        return scalar.from_causal(model, seed=None)
+
+    make()
+    with monkeypatch.context() as patch:
+        patch.setattr(causal, "blocks", lambda bounds: attention.blocks(bounds[[0, -1]]))
+        with pytest.raises(InitError, match="ForSequenceClassification .*not supported"):
+            make()
+    plain = causal.hidden
+    monkeypatch.setattr(causal, "hidden", lambda net, row: torch.dropout(plain(net, row), 0.3, net.training))
+    with pytest.raises(InitError, match="ForSequenceClassification drops out"):
+        make()
+
+
+def test_a_head_on_a_model_with_dropout_has_none(build, sequences):
+    scorer, row = scalar.from_causal(build(dropout=0.3), seed=1).train(), pack(sequences)
+    assert torch.equal(scorer(row), scorer(row))

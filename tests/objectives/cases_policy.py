@@ -194,7 +194,7 @@ def adaptive_kl_controller(v, t):
 def group_advantages(v, t):
     rewards, eps = t(v["rewards"]), v["eps"]
     return {
-        "grpo_ddof1": grpo(rewards, eps=eps),
+        "grpo_ddof1": grpo(rewards, eps=eps, ddof=1),
         "grpo_ddof0": grpo(rewards, eps=eps, ddof=0),
         "dr_grpo": dr_grpo(rewards),
         "rloo": rloo(rewards),

@@ -1,10 +1,24 @@
+import inspect
 import math
+from dataclasses import fields
+from functools import partial
 
 import pytest
 import torch
 
 from llmtrain.config.choices import AdvantageName
-from llmtrain.objectives.advantages import ADVANTAGES, dr_grpo, gae, grpo, reinforce_pp, rloo
+from llmtrain.config.ppo import ADVANTAGE as SETTINGS
+from llmtrain.config.ppo import CRITIC, Advantage
+from llmtrain.objectives.advantages import (
+    ADVANTAGES,
+    dr_grpo,
+    gae,
+    grpo,
+    reinforce_pp,
+    rewards_to_go,
+    rloo,
+    with_critic,
+)
 from llmtrain.objectives.masked import length_mask, masked_whiten
 from tests.objectives import bandit
 
@@ -17,6 +31,20 @@ VALUES = (torch.randint(-16, 16, (4, 5), generator=DRAW) / 8).masked_fill(~MASK,
 
 def test_names_are_those_of_the_configuration():
     assert set(ADVANTAGES) == {a.name for a in AdvantageName}
+
+
+@pytest.mark.parametrize("name", list(AdvantageName))
+def test_an_estimator_asks_for_the_settings_that_the_configuration_gives_it(name):
+    asking = {"gae": with_critic, "reinforce_pp": rewards_to_go, "grpo": grpo, "dr_grpo": dr_grpo, "rloo": rloo}
+    own = inspect.signature(asking[name.value]).parameters.values()
+    assert {p.name for p in own if p.kind is p.KEYWORD_ONLY and p.default is p.empty} == set(SETTINGS[name])
+
+
+def test_every_key_of_advantage_goes_to_an_estimator_or_to_the_stage():
+    elsewhere = {"name", "answers", "value_clip", *CRITIC}
+    assert {field.name for field in fields(Advantage)} == {
+        key for keys in SETTINGS.values() for key in keys
+    } | elsewhere
 
 
 def test_f18_gamma_and_lam_one_give_the_reward_to_go():
@@ -81,13 +109,13 @@ def test_bootstrap_is_the_value_behind_the_last_token():
     assert advantages.tolist() == [[-0.25 + 0.5 * 2.75, 2.75, 0]]
 
 
-@pytest.mark.parametrize("estimator", [grpo, dr_grpo, rloo])
+@pytest.mark.parametrize("estimator", [partial(grpo, ddof=1), dr_grpo, rloo])
 def test_f36_equal_scores_have_no_advantage(estimator):
     assert torch.equal(estimator(torch.full((2, 7), 0.3)), torch.zeros(2, 7))
     assert torch.equal(estimator(torch.tensor([[0.3]])), torch.zeros(1, 1))
 
 
-@pytest.mark.parametrize("estimator", [grpo, dr_grpo, rloo])
+@pytest.mark.parametrize("estimator", [partial(grpo, ddof=1), dr_grpo, rloo])
 def test_group_estimators_ignore_a_constant_and_keep_the_order(estimator):
     scores = torch.randn(5, 4, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
     torch.testing.assert_close(estimator(scores + 3), estimator(scores))
@@ -109,6 +137,7 @@ def test_reinforce_pp_discounts():
 # Two prompts with two answers each; answer b scores SCORES[b] on its last token and pays a quarter on every token.
 SCORES = torch.tensor([1.0, 3.0, 2.0, 2.0])
 LENGTHS = [5, 1, 3, 3]
+OWN = {"grpo": {"ddof": 1}}
 
 
 def judged(lengths=LENGTHS):
@@ -121,7 +150,7 @@ def test_group_estimators_give_every_token_of_an_answer_what_the_answer_is_worth
     """Worth with its KL: 1 - 5/4 and 3 - 1/4; the second prompt's answers are worth the same."""
     rewards, mask = judged()
     for name, first in (("rloo", 3.0), ("dr_grpo", 1.5), ("grpo", 1.5 / (3 / math.sqrt(2) + 1e-4))):
-        advantages, returns = ADVANTAGES[name](rewards, None, mask, 2, **({"ddof": 1} if name == "grpo" else {}))
+        advantages, returns = ADVANTAGES[name](rewards, None, mask, 2, **OWN.get(name, {}))
         wanted = torch.tensor([-first, first, 0, 0])[:, None] * mask
         torch.testing.assert_close(advantages, wanted)
         assert torch.equal(advantages[2:], torch.zeros(2, 5)) and returns is None
@@ -131,8 +160,8 @@ def test_group_estimators_give_every_token_of_an_answer_what_the_answer_is_worth
 def test_f19_permuted_groups_and_answers_give_permuted_advantages(name):
     rewards, mask = judged([4, 2, 5, 1])
     order = torch.tensor([3, 2, 0, 1])
-    before, _ = ADVANTAGES[name](rewards, None, mask, 2)
-    after, _ = ADVANTAGES[name](rewards[order], None, mask[order], 2)
+    before, _ = ADVANTAGES[name](rewards, None, mask, 2, **OWN.get(name, {}))
+    after, _ = ADVANTAGES[name](rewards[order], None, mask[order], 2, **OWN.get(name, {}))
     assert torch.equal(after, before[order])
 
 

@@ -1,5 +1,6 @@
 """eval: models side by side on the same held-out rows, and what is refused before any is loaded."""
 
+import hashlib
 import json
 import math
 import signal
@@ -12,7 +13,8 @@ import torch
 import transformers
 
 from llmtrain.config.app import compose_stage
-from llmtrain.errors import ConfigError, InitError, Interrupted
+from llmtrain.errors import ConfigError, InitError, Interrupted, RunError
+from llmtrain.launch.processes import stage
 from llmtrain.run import directory
 from llmtrain.run.session import Session, StopAsked
 from llmtrain.stages import contest, preflight
@@ -193,10 +195,13 @@ def test_nothing_is_wrong_with_models_that_fit(chain, runs):
 
 def test_a_function_of_the_user_s_says_who_wins(chain, runs, tmp_path):
     """Longer wins: the judge sees the answer's text, and the model meets itself at a half."""
-    (tmp_path / "mine.py").write_text("def score(prompt, answer):\n    return len(answer)\n")
+    mine = "def score(prompt, answer):\n    return len(answer)\n"
+    (tmp_path / "mine.py").write_text(mine)
     models = [str(chain.pretrain), str(chain.sft)]
     run = tiny.ran("eval", runs, models=models, reference=str(chain.sft), judged_by=f"{tmp_path}/mine.py:score")
     assert result(run)["metrics"]["sft/eval/win_rate"] == 0.5
+    recorded = json.loads((run / "lineage.json").read_text())["data"]
+    assert recorded == {"judge": hashlib.sha256(mine.encode()).hexdigest()}
     for label in ("pretrain", "sft"):
         written = [len(row["answers"][label]["text"]) for row in lines(run / "answers.jsonl")]
         assert result(run)["metrics"][f"{label}/eval/score"] == pytest.approx(statistics.mean(written))
@@ -225,7 +230,20 @@ def test_a_function_that_fails_is_found_before_a_model_is_loaded(chain, runs, tm
     file = tmp_path / "mine.py"
     file.write_text("def score(prompt, answer):\n    return 1 / 0\n")
     said = faults(runs, models=[str(chain.sft)], reference=str(chain.sft), judged_by=f"{file}:score")
-    assert f"{file}:2" in said and "division by zero" in said
+    assert f"judged_by: {file}:2" in said and "division by zero" in said
+
+
+def test_an_eval_goes_on_with_the_same_function_alone(chain, runs, tmp_path):
+    file = tmp_path / "mine.py"
+    file.write_text("def score(prompt, answer):\n    return 1\n")
+    own = {"models": [str(chain.sft)], "reference": str(chain.sft), "judged_by": f"{file}:score"}
+    run, again = tiny.ran("eval", runs, **own), tiny.configured("eval", runs, **own)
+    file.write_text("def score(prompt, answer):\n    return 2\n")
+    with pytest.raises(RunError, match="judge changed since this run began"):
+        stage("eval").run(again, run)
+    file.unlink()
+    with pytest.raises(ConfigError, match=f"judged_by: {file}: cannot be read"):
+        stage("eval").run(again, run)
 
 
 def foreign(folder: Path, run: Path, **changes) -> Path:

@@ -9,7 +9,7 @@ from llmtrain.objectives.estimators.group import unless_equal
 from llmtrain.objectives.masked import wide
 
 
-def grpo(scores: Tensor, *, eps: float = 1e-4, ddof: int = 1) -> Tensor:
+def grpo(scores: Tensor, *, eps: float = 1e-4, ddof: int) -> Tensor:
     """(score - mean) / (sd + eps) within the group: [G,K] -> [G,K] (arXiv 2402.03300)."""
     scores = wide(scores)
     centred = scores - scores.mean(-1, keepdim=True)

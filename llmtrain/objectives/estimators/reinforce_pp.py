@@ -10,7 +10,7 @@ from llmtrain.objectives.estimators.gae import gae
 from llmtrain.objectives.masked import masked_whiten, wide
 
 
-def reinforce_pp(rewards: Tensor, mask: Tensor, *, gamma: float = 1.0) -> tuple[Tensor, Tensor]:
+def reinforce_pp(rewards: Tensor, mask: Tensor, *, gamma: float) -> tuple[Tensor, Tensor]:
     """REINFORCE++: rewards, mask [B,T] -> (whitened rewards-to-go, rewards-to-go) [B,T].
 
     The KL belongs into the rewards. Source: arXiv 2501.03262.
