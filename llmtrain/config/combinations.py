@@ -178,6 +178,8 @@ def _eval(config: Any) -> list[str]:
         faults += [
             f"{key}: {entry} is there twice; drop one" for entry in sorted(set(entries)) if entries.count(entry) > 1
         ]
+    if config.judged_by is not None and config.judged_by.endswith(".py"):
+        faults.append(f"judged_by: {config.judged_by} names no function in the file; give {config.judged_by}:NAME")
     if config.judged_by is not None and config.reference is None:
         faults.append(f"judged_by: {config.judged_by} does nothing without a model to win against; give reference=RUN")
     if config.tasks and config.launch.nproc_per_node > 1:

@@ -37,12 +37,15 @@ class RewardJudge:
 class TextJudge:
     """A function of the prompt's last message, the answer's text and what else the prompt's row holds.
 
-    text: what an answer says, without the EOS that ends it.
+    text: what an answer says, without the EOS that ends it. poll: called before each answer, a function may be slow.
     """
 
-    def __init__(self, function: Score, text: Callable[[Completion], str]):
-        self.function, self.text = function, text
+    def __init__(self, function: Score, text: Callable[[Completion], str], poll: Callable[[], None]):
+        self.function, self.text, self.poll = function, text, poll
 
     def score(self, prompts: Sequence[Prompt], ids: Sequence[list[int]], answers: Sequence[Completion]) -> Tensor:
-        pairs = zip(prompts, answers, strict=True)
-        return torch.tensor([ask(self.function, prompt, self.text(answer)) for prompt, answer in pairs])
+        return torch.tensor([self._ask(prompt, answer) for prompt, answer in zip(prompts, answers, strict=True)])
+
+    def _ask(self, prompt: Prompt, answer: Completion) -> float:
+        self.poll()
+        return ask(self.function, prompt, self.text(answer))

@@ -16,6 +16,13 @@ COLORS = {"finished": "green", "stopped": "green", "running": "cyan", "failed": 
 OTHER_COLOR = "yellow"
 REASON = 60  # characters of why a run failed
 SKIPPED = ("checkpoints", "samples", "tensorboard", ".hydra")
+COLUMNS: dict[str, Any] = {  # a sweep names its jobs after all their settings, a failed run tells why
+    "run": {"overflow": "fold", "min_width": 36, "max_width": 40},
+    "state": {"no_wrap": True, "min_width": 8},
+    "step": {"no_wrap": True, "justify": "right"},
+    "result": {"overflow": "fold", "min_width": 12},
+    "age": {"no_wrap": True, "justify": "right"},
+}
 NAMED = 4  # runs that a message names
 EXTENDED = ("pretrain", "sft", "ppo", "dpo")  # whose result can be what the same command begins with
 
@@ -74,10 +81,10 @@ def table(root: str | Path) -> Table | None:
     if not entries:
         return None
     view = Table(title=f"runs in {root}", title_justify="left")
-    for column in ("run", "state", "step", "result", "age", "also from"):
-        view.add_column(column, justify="right" if column in ("step", "age") else "left", no_wrap=column == "run")
+    for column, form in COLUMNS.items():
+        view.add_column(column, **form)
     for entry in entries:
-        _add(view, entry, "")
+        _add(view, entry)
     return view
 
 
@@ -174,17 +181,20 @@ def _age(created: float | None) -> str:
     return f"{seconds:.0f}s"
 
 
-def _add(view: Table, entry: Entry, indent: str) -> None:
+def _add(view: Table, entry: Entry, above: tuple[Path, ...] = ()) -> None:
+    """A line, and those of its children; what lies in a run above is named from there on."""
+    inside = next((run for run in reversed(above) if run in entry.path.parents), None)
+    label = str(entry.path.relative_to(inside)) if inside else entry.label
+    others = [other.removeprefix(entry.label.removesuffix(label)) for other in entry.others]
     cells = [
-        indent + entry.label,
+        ("  " * (len(above) - 1) + "└ " if above else "") + " ← ".join([label, *others]),
         entry.state,
         entry.step,
         entry.headline,
         _age(entry.created),
-        ", ".join(entry.others),
     ]
     safe = [Text("".join(c if c.isprintable() else "?" for c in cell)) for cell in cells]
     safe[1].stylize(COLORS.get(entry.state, OTHER_COLOR))
     view.add_row(*safe)
     for child in entry.children:
-        _add(view, child, f"{indent}  " if indent else "└ ")
+        _add(view, child, (*above, entry.path))

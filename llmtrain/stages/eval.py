@@ -124,7 +124,7 @@ def _judge(
         return None
     if isinstance(named, Function):
         log.info("judge: runs the code of %s", config.judged_by)
-        return TextJudge(named, partial(text_of, tokenizer))
+        return TextJudge(named, partial(text_of, tokenizer), session.poll_alone)
     model = scalar.load(named.origin.path, device=session.mesh.device, dtype=session.mesh.dtype)
     return RewardJudge(model.eval().requires_grad_(False), config.micro_tokens)
 

@@ -5,7 +5,6 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -20,6 +19,7 @@ from llmtrain.rollout.function import split
 from llmtrain.rollout.judge import Judge, RewardJudge, TextJudge
 from llmtrain.run import manifest
 from llmtrain.run.lineage import Origin
+from llmtrain.run.session import Session
 from llmtrain.stages import preflight, setup
 from llmtrain.stages.policy import text_of
 
@@ -35,9 +35,7 @@ class Opened:
     digests: dict[str, str]
 
 
-def opened(
-    config: PPO, path: Path, mesh: Mesh, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[Prompt]
-) -> Opened:
+def opened(config: PPO, session: Session, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[Prompt]) -> Opened:
     """The judge of a run on these prompts. Raises InitError, ConfigError, and what a rehearsal finds."""
     own = config.judge
     if own.name is not JudgeName.reward:
@@ -45,12 +43,12 @@ def opened(
         preflight.rehearse(function, prompts if own.name is JudgeName.rule else prompts[:1])
         if own.path is not None:
             log.info("judge: runs the code of %s", own.path)
-        return Opened(TextJudge(function, partial(text_of, tokenizer)), {}, digests(own.path))
+        return Opened(TextJudge(function, partial(text_of, tokenizer), session.poll_alone), {}, digests(own.path))
     assert config.judge.init is not None  # config/ppo.py
-    origin = setup.origin_of(config, path, "judge", config.judge.init, ("reward",))
+    origin = setup.origin_of(config, session.path, "judge", config.judge.init, ("reward",))
     check_probes(origin, bool(own.require_probes))
     setup.check_same_tokenizer(tokenizer, origin.path)
-    model = scalar.load(origin.path, device=mesh.device, dtype=mesh.dtype)
+    model = scalar.load(origin.path, device=session.mesh.device, dtype=session.mesh.dtype)
     return Opened(RewardJudge(model.eval().requires_grad_(False), config.batch.micro_tokens), {"judge": origin}, {})
 
 

@@ -30,8 +30,11 @@ def plan(config: Pipeline, path: Path) -> list[Step]:
     def add(name: str, command: str, **links: Any) -> str:
         run = {"run": {"root": config.run.root, "name": config.run.name}}
         shared = {"seed": config.seed, "launch": mapping(config.launch), "log": mapping(config.log)}
-        for key in taken(own[command], run | links):
-            faults[f"{command}.{key}: is set by the pipeline; drop it"] = None
+        fixed = run | links | ({"models": ""} if command == "eval" else {})
+        ours = [f"{command}.{key}: is set by the pipeline; drop it" for key in taken(own[command], fixed)]
+        if ours:  # what else is wrong may come of it
+            faults.update(dict.fromkeys(ours))
+            return str(path / name)
         try:
             composed = compose_stage(command, config.recipe, merged(shared, own[command], run, links), rankings)
             steps.append(Step(name, command, composed))

@@ -247,7 +247,7 @@ def run(config: PPO, path: Path) -> dict:
         frozen = setup.origin_of(config, path, "reference", config.reference, ("sft",)) if config.reference else origin
         tokenizer = setup.tokenizer_at(origin.path, chat=True)
         prompts, held = inputs.prompts(config, config.data, tokenizer)
-        judged = judges.opened(config, path, mesh, tokenizer, [*prompts.records, *held.records])
+        judged = judges.opened(config, session, tokenizer, [*prompts.records, *held.records])
         reference = setup.model_at(frozen.path, mesh).eval().requires_grad_(False)
         model = setup.model_at(session.checkpoint.path if session.checkpoint else origin.path, mesh)
         longest = config.data.max_length + config.sampling.max_new_tokens

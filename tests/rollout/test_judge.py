@@ -39,6 +39,9 @@ def test_a_function_sees_the_question_the_text_and_the_row():
         return row["answer"] / 2
 
     answers = [Completion([i], True) for i in range(2)]
-    scores = TextJudge(function, lambda c: f"text {c.ids[0]}").score(ASKED[:2], [[1], [2]], answers)
+    polls: list[int] = []  # a signal that comes while a slow function thinks is heard before the next answer
+    judge = TextJudge(function, lambda c: f"text {c.ids[0]}", lambda: polls.append(len(polls)))
+    scores = judge.score(ASKED[:2], [[1], [2]], answers)
+    assert polls == [0, 1]
     assert seen == [("q0", "text 0", 0, ["system", "user"]), ("q1", "text 1", 1, ["system", "user"])]
     assert scores.tolist() == [0.0, 0.5] and scores.dtype == torch.float32

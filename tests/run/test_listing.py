@@ -48,6 +48,7 @@ def test_stages_hang_under_their_pipeline(make_run, tmp_path):
     directory.create(stage.parent, {"command": "pipeline"}, argv=[])
     (top,) = listing.forest(tmp_path / "runs")
     assert [entry.path for entry in top.children] == [stage]
+    assert line(shown(tmp_path / "runs"), "└ ").split()[2] == stage.name  # the rest of its path stands above
     assert top.state == "died"
 
 
