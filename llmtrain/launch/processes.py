@@ -58,7 +58,9 @@ def _elastic(path: Path, count: int) -> None:
         raise Interrupted(error.sigval, f"processes stopped; go on with: llmtrain resume {path}") from None
     except ChildFailedError as error:
         rank, failure = error.get_first_failure()
-        raise TrainingError(f"process {rank} of {count} failed (exit code {failure.exitcode}), as told above") from None
+        code = failure.exitcode  # below 0 a signal's number: nobody was left to tell why
+        how = f"failed (exit code {code}), as told above" if code > 0 else f"was killed by signal {-code}"
+        raise TrainingError(f"process {rank} of {count} {how}; go on with: llmtrain resume {path}") from None
 
 
 def worker(path: Path) -> int:

@@ -39,7 +39,10 @@ def report(paths: list[Path]) -> list[str]:
     lines, silent, sick, examined = [], [], 0, 0
     for run in dict.fromkeys(run.resolve() for run in runs):
         if not metrics.read(run / "metrics.jsonl"):
-            silent.append(f"{run}: nothing was logged{_why(run)}")
+            result = directory.read_result(run)
+            how = f"; it {result['status']}: {result.get('reason')}" if result else " yet"
+            silent.append(f"{run}: nothing was logged{how}")
+            lines += silent[-1:] if result and result["status"] not in directory.DONE else []
             continue
         found = of(run)
         examined, sick = examined + 1, sick + bool(found)
@@ -48,9 +51,3 @@ def report(paths: list[Path]) -> list[str]:
     if not examined:
         raise RunError("\n".join(silent or [f"{path}: no run" for path in paths]) + "; llmtrain runs lists the runs")
     return [*lines, f"{examined} runs examined, {sick} with findings"]
-
-
-def _why(run: Path) -> str:
-    """How a run without numbers ended, where it did."""
-    result = directory.read_result(run)
-    return f"; it {result['status']}: {result.get('reason')}" if result else " yet"

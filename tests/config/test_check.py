@@ -164,6 +164,7 @@ def test_all_faults_come_at_once(shipped):
         ("eval", {"models": ["a"], "init": "b"}, "init, models: both name what is evaluated"),
         ("eval", {"models": ["a", "b", "a"]}, "models: a is there twice; drop one"),
         ("eval", {"tasks": [" "]}, "tasks: holds an empty entry; drop it"),
+        ("eval", {"judged_by": "a.py"}, "judged_by: a.py names no function in the file; give a.py:NAME"),
         ("eval", {"judged_by": "a"}, "judged_by: a does nothing without a model to win against"),
         ("eval", {"tasks": ["a"], "launch__nproc_per_node": 2}, "the harness of tasks runs in one process"),
         ("sample", {"annotate": "none"}, "noise: 0.1 does nothing with annotate=none"),

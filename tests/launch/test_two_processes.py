@@ -10,7 +10,10 @@ import pytest
 import tiny
 import torch
 from safetensors.torch import load_file
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
 
+from llmtrain.errors import TrainingError
+from llmtrain.launch import processes
 from llmtrain.run import metrics
 
 CODE = "import sys; from pathlib import Path; from llmtrain.launch.processes import execute; execute(Path(sys.argv[1]))"
@@ -68,3 +71,18 @@ def test_ppo_runs_on_two_processes(chain, runs):
     rows = metrics.read(run / "metrics.jsonl")
     assert [row["step"] for row in rows if "ppo/kl" in row] == [1, 2, 3, 4]
     assert next(row["ppo/kl"] for row in rows if "ppo/kl" in row) == 0.0
+
+
+@pytest.mark.parametrize("code, said", [(1, r"failed \(exit code 1\), as told above"), (-9, "was killed by signal 9")])
+def test_a_process_that_dies_is_named(code, said, monkeypatch, tmp_path):
+    """A killed one has told nothing, so nothing is said to stand above."""
+    failure = ProcessFailure(local_rank=1, pid=1, exitcode=code, error_file="none")
+    error = ChildFailedError("worker", {1: failure})
+
+    def failing(*_):
+        raise error
+
+    monkeypatch.setattr(os, "environ", os.environ.copy())
+    monkeypatch.setattr("torch.distributed.launcher.api.elastic_launch", lambda *_: failing)
+    with pytest.raises(TrainingError, match=f"process 1 of 2 {said}; go on with: llmtrain resume"):
+        processes._elastic(tmp_path, 2)

@@ -35,6 +35,8 @@ def test_a_run_that_failed_before_it_logged_says_why(make_run):
     directory.write_result(run, "failed", "no disk", 0, {})
     with pytest.raises(RunError, match="nothing was logged; it failed: no disk"):
         findings.report([run])
+    healthy = write(make_run("sft", "20260101-000000-000002"), {})
+    assert findings.report([run, healthy])[0].endswith("nothing was logged; it failed: no disk")
 
 
 @pytest.mark.parametrize("text", ["", "[1]", '{"data/leaked": "many"}', "null"])

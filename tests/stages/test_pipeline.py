@@ -88,6 +88,8 @@ def test_faults_of_all_stages_come_at_once(runs):
         ("ppo", {"judge": {"init": "x"}}, "ppo.judge.init"),
         ("ppo", {"reference": "x"}, "ppo.reference"),
         ("eval", {"init": "x"}, "eval.init"),
+        ("eval", {"models": ["x"]}, "eval.models"),
+        ("ppo", {"choose": {"judge": "function"}, "judge": {"path": "x.py:f"}}, "ppo.judge"),
         ("pretrain", {"run": {"name": "x"}}, "pretrain.run.name"),
     ],
 )
