@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperCommand
+from typer.core import TyperCommand, TyperGroup
 
 from llmtrain.errors import Interrupted, LlmtrainError
 
@@ -16,6 +16,7 @@ COMMANDS = {
     "pretrain": "Step 1: predict the next token of a corpus. The result only completes text.",
     "sft": "Step 2: teach the model to follow instructions, by demonstrations.",
     "sample": "Step 3a: the model writes several answers to each prompt, to be ranked.",
+    "rank": "Step 3a, people's part: rank the answers in a page of this machine; `rank export` and `rank import`.",
     "reward": "Step 3b: a reward model learns the rankings, to stand in for the people who ranked.",
     "ppo": "Step 3c: improve the model on the reward model's score until it is good enough.",
     "dpo": "Step 3, the newer way: improve the model on the rankings, without a reward model.",
@@ -32,7 +33,7 @@ class HydraCommand(TyperCommand):
         if {"--help", "-h"} & set(args):
             from llmtrain.config.usage import usage
 
-            typer.echo(usage(ctx.command_path, str(self.name), self.help or ""))
+            typer.echo(usage(f"llmtrain {self.name}", str(self.name), self.help or ""))
             ctx.exit()
         if "--version" in args:
             _version(True)
@@ -47,16 +48,26 @@ class HydraCommand(TyperCommand):
         return [CompletionItem(word) for word in complete(str(self.name), ctx.args, incomplete)]
 
 
-def _add(name: str, text: str) -> None:
-    @app.command(name, cls=HydraCommand, add_help_option=False, help=text)
+class WithDefault(TyperGroup):
+    """`llmtrain rank RUN` beside `llmtrain rank export RUN`: other words go to the command of the group."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        return super().parse_args(ctx, args if args and args[0] in self.commands else [str(self.name), *args])
+
+
+def _add(name: str, text: str, to: typer.Typer, hidden: bool = False) -> None:
+    @to.command(name, cls=HydraCommand, add_help_option=False, help=text, hidden=hidden)
     def command(ctx: typer.Context) -> None:
         from llmtrain.config.app import main as run
 
-        raise typer.Exit(run(name, ctx.args, prog=ctx.command_path))
+        raise typer.Exit(run(name, ctx.args, prog=f"llmtrain {name}"))
 
 
+rank = typer.Typer(cls=WithDefault, rich_markup_mode=None)
 for _name, _text in COMMANDS.items():
-    _add(_name, _text)
+    if _name == "rank":
+        app.add_typer(rank, name=_name, help=_text)
+    _add(_name, _text, *((rank, True) if _name == "rank" else (app,)))
 
 
 def _version(wanted: bool) -> None:
@@ -132,6 +143,32 @@ def doctor(
 
     for line in report([run_at(run) for run in runs]):
         typer.echo(line)
+
+
+@rank.command("export")
+def rank_export(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A rank run, also while it goes on.")],
+    to: Annotated[Path, typer.Option(metavar="FILE", help="Where to; nothing is overwritten.")],
+    pairs: Annotated[
+        bool, typer.Option("--pairs", help="prompt, chosen, rejected: a line for each pair, for other tools.")
+    ] = False,
+) -> None:
+    """Write the votes of a rank run as JSON Lines that `reward` and `dpo` take: a ranking a line, or pairs."""
+    from llmtrain.rank.files import export_run
+    from llmtrain.run.listing import run_at
+
+    typer.echo(export_run(run_at(run), to, pairs=pairs))
+
+
+@rank.command("import")
+def rank_import(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="chosen/rejected rows, or records of Argilla.")],
+    to: Annotated[Path, typer.Option(metavar="FILE", help="Where to; nothing is overwritten.")],
+) -> None:
+    """Turn the preferences of other tools into rankings that `reward` and `dpo` take."""
+    from llmtrain.rank.files import import_file
+
+    typer.echo(import_file(file, to))
 
 
 def main() -> None:

@@ -110,7 +110,7 @@ def _checked(command: str, settings: list[str], runs: bool) -> str:
     if idle:
         raise ConfigError("\n".join(idle))
     folder = Path(config.run.root, command, config.run.name, "new")
-    steps = plan.plan(config, folder) if command == "pipeline" else [plan.Step(command, command, config)]
+    steps = plan.steps_of(command, config, folder)
     if runs:
         preflight.check(config, steps, folder)
     return config.run.root
@@ -145,7 +145,7 @@ def _compose(command: str, settings: list[str], coming: Collection[str] = ()) ->
     except (HydraException, OmegaConfBaseException, ValueError) as error:
         told.append(explain(error))
     if told:
-        raise ConfigError("\n".join(told))
+        raise ConfigError("\n".join(dict.fromkeys(told)))
     return config
 
 

@@ -91,6 +91,12 @@ class Annotator(Enum):
     simulated = "simulated"
 
 
+class Ranker(Enum):
+    none = "none"
+    simulated = "simulated"
+    people = "people"
+
+
 class Stage(Enum):
     pretrain = "pretrain"
     sft = "sft"

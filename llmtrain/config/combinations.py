@@ -6,8 +6,8 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from llmtrain.config import ppo
-from llmtrain.config.choices import Annotator, DataName, DPOLoss, Improve, ScheduleName, TokenizerName
+from llmtrain.config import people, ppo
+from llmtrain.config.choices import Annotator, DataName, DPOLoss, Improve, Ranker, ScheduleName, TokenizerName
 from llmtrain.config.names import meant
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -147,7 +147,11 @@ def _pipeline(config: Any) -> list[str]:
     stages = {"sample": config.sample, "reward": config.reward, "ppo": config.ppo, "dpo": config.dpo}
     unused = ["dpo"] if config.improve is Improve.ppo else ["reward", "ppo"]
     faults = [f"{s}: does nothing with improve={config.improve.value}; drop {s}.*" for s in unused if stages[s]]
-    if config.annotate is Annotator.none:
+    if config.rank and config.annotate is not Ranker.people:
+        faults.append(f"rank: does nothing with annotate={config.annotate.value}; set it to people, or drop rank.*")
+    if config.rank.get("sample"):
+        faults.append("rank.sample: does nothing here, the pipeline's own sample is ranked; give sample.*")
+    if config.annotate is Ranker.none:
         if config.sample:
             faults.append("sample: does nothing with annotate=none; drop sample.*")
         if config.rounds > 1:
@@ -220,7 +224,9 @@ CHECKS: list[tuple[tuple[str, ...], Callable[[Any], list[str]]]] = [
     (("answers", "sampling"), _sample),
     (("annotate", "foreign", "noise", "held_out", "data"), _annotate),
     (("policies",), _policies),
-    (("improve", "annotate", "rounds"), _pipeline),
+    (("improve", "annotate", "rounds", "rank"), _pipeline),
+    (("sources", "raters", "raters_per_prompt", "database"), people.rank),
+    (("page",), people.page),
     (("minibatches", "batch", "sampling"), ppo.updates),
     (("kl",), ppo.kl),
     (("advantage", "batch"), ppo.advantage),

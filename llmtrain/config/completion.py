@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from llmtrain.config.paths import STAGES, defaults, groups, recipes
+from llmtrain.config.paths import defaults, groups, parts, recipes
 from llmtrain.config.usage import keys
 from llmtrain.config.words import LONG, POSITIONAL, VALUES
 
@@ -31,9 +31,9 @@ def complete(command: str, args: list[str], incomplete: str) -> list[str]:
 
 
 def candidates(command: str, word: str) -> list[str]:
-    """Whole words that begin with `word`; in a pipeline also those of a stage, under its name."""
+    """Whole words that begin with `word`; also those of the command's parts, under their names."""
     stage, dot, rest = word.partition(".")
-    if command == "pipeline" and dot and stage in STAGES:
+    if dot and stage in parts(command):
         return [f"{stage}.{found}" for found in candidates(stage, rest)]
     sign = word[: len(word) - len(word.lstrip("+~"))]
     key, equals, value = word[len(sign) :].partition("=")

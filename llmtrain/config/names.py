@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from functools import cache
 from typing import get_type_hints
 
-from llmtrain.config.paths import STAGES, defaults
+from llmtrain.config.paths import defaults, parts
 from llmtrain.config.schema import COMMANDS
 
 
@@ -20,10 +20,9 @@ def unknown(command: str, key: str) -> str:
     """What to say about a key that `command` does not have."""
     text = f"{key}: there is no such key"
     leaf = key.rpartition(".")[2]
-    if command == "pipeline":
-        theirs = [f"{stage}.{key}" for stage in STAGES if key in known(stage)]
-        if theirs:
-            return f"{text}; a stage's own goes under its name: {', '.join(theirs)}"
+    theirs = [f"{part}.{key}" for part in parts(command) if key in known(part)]
+    if theirs:
+        return f"{text}; a stage's own goes under its name: {', '.join(theirs)}"
     leaves = {name.rpartition(".")[2]: name for name in reversed(known(command))}
     near = difflib.get_close_matches(key, known(command), n=1)
     near = near or [leaves[name] for name in difflib.get_close_matches(leaf, leaves, n=1)]

@@ -3,7 +3,8 @@
 import re
 from pathlib import Path
 
-STAGES = ("pretrain", "sft", "sample", "reward", "ppo", "dpo", "eval")  # whose keys a pipeline takes, under their names
+STAGES = ("pretrain", "sft", "sample", "rank", "reward", "ppo", "dpo", "eval")  # of a pipeline
+PARTS = {"pipeline": STAGES, "rank": ("sample",)}  # command -> the commands whose keys it takes, under their names
 
 _package = Path(__file__).resolve().parents[1]
 # In a wheel conf/ lies inside the package; in a checkout or an editable install, beside it.
@@ -13,6 +14,11 @@ CONF = _package / "conf" if (_package / "conf").is_dir() else _package.parent / 
 def recipes(command: str) -> dict[str, Path]:
     """name -> file of what `conf=NAME` selects."""
     return {path.stem: path for path in sorted((CONF / "recipes" / command).glob("*.yaml"))}
+
+
+def parts(command: str) -> tuple[str, ...]:
+    """The commands that `command` runs, each configured under its name."""
+    return PARTS.get(command, ())
 
 
 def groups() -> dict[str, list[str]]:

@@ -50,20 +50,20 @@ def resolve(command: str, settings: list[str]) -> list[str]:
             out.append("conf=" + ELEMENT.sub(lambda m: _option(command, m.group(), known, chosen), value))
         elif key == "data" and equals:
             out += data_override(value)
-        elif command == "pipeline" and equals:
-            out.append(_of_stage(setting, key, value))
+        elif equals and key.partition(".")[0] in paths.parts(command):
+            out.append(_of_part(setting, key, value))
         else:
             out.append(setting)
     return out
 
 
-def _of_stage(setting: str, key: str, value: str) -> str:
+def _of_part(setting: str, key: str, value: str) -> str:
     """A key of a stage, which no schema of Hydra's knows; the choice of a group gets a place of its own."""
     stage, _, rest = key.partition(".")
-    if stage in paths.STAGES and rest in groups_of(stage):
+    if rest in groups_of(stage):
         value = ELEMENT.sub(lambda m: quoted(bare(m.group())), value) if rest == "data" else value
         return f"++{stage}.choose.{rest}={value}"
-    return f"++{key}={value}" if stage in paths.STAGES else setting
+    return f"++{key}={value}"
 
 
 def groups_of(command: str) -> list[str]:
@@ -154,10 +154,9 @@ def data_of(items: list[Any], group: str = "data") -> list[str]:
 
 
 def _chosen(command: str, settings: list[str]) -> dict[str, str]:
-    """group -> option as the command line chooses it; of a pipeline also stage.group."""
+    """group -> option as the command line chooses it; of a command with parts also part.group."""
     groups = groups_of(command)
-    if command == "pipeline":
-        groups += [f"{stage}.{group}" for stage in paths.STAGES for group in groups_of(stage)]
+    groups += [f"{stage}.{group}" for stage in paths.parts(command) for group in groups_of(stage)]
     given = {key.lstrip("+"): bare(value) for key, _, value in (setting.partition("=") for setting in settings)}
     own = paths.groups()["data"]
     return {
@@ -168,7 +167,7 @@ def _chosen(command: str, settings: list[str]) -> dict[str, str]:
 def _store(command: str, name: str, path: Path, chosen: dict[str, str]) -> None:
     node = safety.read(path)
     _give_way(node, {key: option for key, option in chosen.items() if "." not in key})
-    for stage in paths.STAGES if command == "pipeline" else ():
+    for stage in paths.parts(command):
         if isinstance(node.get(stage), dict):
             node[stage] = choices(stage, node[stage])
             _give_way(node[stage], {k[len(stage) + 1 :]: o for k, o in chosen.items() if k.startswith(f"{stage}.")})

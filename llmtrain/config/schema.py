@@ -12,7 +12,7 @@ from omegaconf import MISSING
 from llmtrain.config.choices import Annotator, Architecture, DataName, Device, DPOLoss, Dtype, Improve, OnBadRow
 
 # isort: split
-from llmtrain.config.choices import ScheduleName, Stage, Tie, TokenizerName
+from llmtrain.config.choices import Ranker, ScheduleName, Stage, Tie, TokenizerName
 from llmtrain.config.ppo import KL, Advantage, Clipping, Judge
 from llmtrain.config.ranges import number
 
@@ -177,6 +177,28 @@ class Sample(Common):
 
 
 @dataclass
+class Page:
+    host: str = MISSING
+    port: int = number(0, 65535)
+    allow_remote: bool = MISSING
+
+
+@dataclass
+class Rank(Common):
+    """The sampling, where there is one, is composed from `recipe` and the overrides under `sample`."""
+
+    sources: list[str] = MISSING
+    recipe: str = MISSING
+    sample: dict[str, Any] = MISSING
+    prompts: int | None = number(1)
+    answers: int = number(2, 9)
+    raters: list[str] = MISSING
+    raters_per_prompt: int = number(1, 1000)
+    database: str | None = MISSING
+    page: Page = MISSING
+
+
+@dataclass
 class Reward(Training):
     init: str = MISSING
     tie: Tie = MISSING
@@ -239,16 +261,17 @@ class Pipeline(Common):
     recipe: str = MISSING
     rounds: int = number(1)
     improve: Improve = MISSING
-    annotate: Annotator = MISSING
+    annotate: Ranker = MISSING
     pretrain: dict[str, Any] = MISSING
     sft: dict[str, Any] = MISSING
     sample: dict[str, Any] = MISSING
+    rank: dict[str, Any] = MISSING
     reward: dict[str, Any] = MISSING
     ppo: dict[str, Any] = MISSING
     dpo: dict[str, Any] = MISSING
     eval: dict[str, Any] = MISSING
 
 
-_stages: tuple[type[Common], ...] = (Pretrain, SFT, Sample, Reward, PPO, DPO, Eval)
+_stages: tuple[type[Common], ...] = (Pretrain, SFT, Sample, Rank, Reward, PPO, DPO, Eval)
 COMMANDS: dict[str, type[Common]] = {stage.__name__.lower(): stage for stage in _stages}
 COMMANDS |= {"data": Preview, "pipeline": Pipeline}

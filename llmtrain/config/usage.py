@@ -11,6 +11,7 @@ EXAMPLES = {
     "pretrain": ["data=my.txt", "conf=shakespeare-char data=tinyshakespeare.txt", "-m optimizer.lr=1e-3,3e-3"],
     "sft": ["init=runs/pretrain/tiny/latest", "data=alpaca.json epochs=3"],
     "sample": ["init=runs/sft/tiny/latest answers=4"],
+    "rank": ["runs/sample/tiny/latest", "runs/sft/tiny/latest raters=[anna,ben] raters_per_prompt=2"],
     "reward": ["data=runs/sample/tiny/latest", "data=hh.jsonl.gz data.on_bad_row=skip"],
     "ppo": [
         "judge.init=runs/reward/tiny/latest kl.coef=1.0",
@@ -35,6 +36,7 @@ def usage(prog: str, command: str, text: str) -> str:
     """The help page of a Hydra command."""
     chosen = defaults(command)
     options = {name: _options(name, o, chosen.get(name)) for name, o in groups().items() if name in chosen}
+    listed = f"\nGroups (GROUP=OPTION):\n{_table(list(options.items()))}\n" if options else ""
     rows = [(f"{key.name}={key.default}", key.comment) for key in keys(command)]
     examples = "\n".join(f"  {prog} {line}" for line in EXAMPLES[command])
     plain = "[RUN ...] " if command in POSITIONAL else ""
@@ -44,10 +46,7 @@ def usage(prog: str, command: str, text: str) -> str:
 
 Recipes (conf=, default tiny):
 {_table([(name, summary(path)) for name, path in recipes(command).items()])}
-
-Groups (GROUP=OPTION):
-{_table(list(options.items()))}
-
+{listed}
 Keys (KEY=VALUE; these are the values before a recipe):
 {_table(rows)}
 

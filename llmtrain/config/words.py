@@ -13,7 +13,8 @@ VALUES = {
     "--info": ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath"),
     "--package": (),
 }
-POSITIONAL = {"eval": "models"}  # command -> the key that words which are no settings give the list of
+# command -> the key that words which are no settings give the list of
+POSITIONAL = {"eval": "models", "rank": "sources"}
 LONG = {"-c": "--cfg", "-i": "--info", "-p": "--package", "-m": "--multirun"}
 
 

@@ -59,14 +59,15 @@ def resolve_model(init: str, *, root: str | Path, name: str, stages: tuple[str, 
     return _of_folder(path)
 
 
-def resolve_file(init: str, *, root: str | Path, name: str, stage: str, file: str) -> Path:
+def resolve_file(init: str, *, root: str | Path, name: str, stages: tuple[str, ...], file: str) -> Path:
     """A file that a run left, such as rankings.jsonl of `sample`; init is the run or `latest`. Raises InitError."""
-    run = _latest(root, name, (stage,)) if init == "latest" else Path(init).expanduser()
+    run = _latest(root, name, stages) if init == "latest" else Path(init).expanduser()
+    known = " or ".join(f"`llmtrain {stage}`" for stage in stages)
     if not (run / CONFIG).is_file():
-        raise InitError(f"{init} is not a run directory; give one of `llmtrain {stage}`, or latest")
-    path = _stage_of(run, (stage,)).resolve() / file
+        raise InitError(f"{init} is not a run directory; give one of {known}, or latest")
+    path = _stage_of(run, stages).resolve() / file
     if not path.is_file():
-        raise InitError(f"{path.parent} has no {file}; give a run of `llmtrain {stage}` that wrote one")
+        raise InitError(f"{path.parent} has no {file}; give a run of {known} that wrote one")
     return path
 
 

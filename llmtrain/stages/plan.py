@@ -8,8 +8,9 @@ from typing import Any
 from llmtrain.config.app import compose_stage
 from llmtrain.config.check import mapping
 from llmtrain.config.paths import STAGES
-from llmtrain.config.schema import Annotator, DataName, Pipeline
+from llmtrain.config.schema import DataName, Pipeline, Rank, Ranker
 from llmtrain.errors import ConfigError
+from llmtrain.stages import outputs
 
 
 @dataclass(frozen=True)
@@ -19,6 +20,29 @@ class Step:
     name: str
     command: str
     config: Any
+
+
+def steps_of(command: str, config: Any, path: Path) -> list[Step]:
+    """What a command runs: the stages of a pipeline, what rank samples first and itself, else itself alone."""
+    if command == "pipeline":
+        return plan(config, path)
+    own = Step(command, command, config)
+    return [*sampling(config), own] if command == "rank" else [own]
+
+
+def sampling(config: Rank) -> list[Step]:
+    """The stage that samples what is ranked, where models are named. Raises ConfigError."""
+    models = outputs.named(config).models
+    if not models:
+        return []
+    links = outputs.sampling(config, models)
+    ours = [f"sample.{key}: is set by rank; drop it" for key in taken(config.sample, links)]
+    if ours:
+        raise ConfigError("\n".join(ours))
+    run = {"run": {"root": config.run.root, "name": config.run.name}}
+    shared = {"seed": config.seed, "launch": mapping(config.launch), "log": mapping(config.log)}
+    composed = compose_stage("sample", config.recipe, merged(shared, config.sample, run, links))
+    return [Step("sample", "sample", composed)]
 
 
 def plan(config: Pipeline, path: Path) -> list[Step]:
@@ -49,10 +73,14 @@ def plan(config: Pipeline, path: Path) -> list[Step]:
     for number in range(1, config.rounds + 1):
         mark = "" if number == config.rounds else f"-{number}"
         given: dict[str, Any] = {}
-        if config.annotate is not Annotator.none:
+        if config.annotate is Ranker.people:
+            asked = add(f"sample{mark}", "sample", init=newest, seed=config.seed + number, **outputs.UNRANKED)
+            rankings.append(add(f"rank{mark}", "rank", sources=[asked], recipe=config.recipe))
+        elif config.annotate is Ranker.simulated:
             rankings.append(
-                add(f"sample{mark}", "sample", init=newest, annotate=config.annotate.value, seed=config.seed + number)
+                add(f"sample{mark}", "sample", init=newest, annotate="simulated", seed=config.seed + number)
             )
+        if rankings:
             given = {"data": {"path": list(rankings)}}
         if config.improve.value == "dpo":
             newest = add(f"dpo{mark}", "dpo", init=newest, **given)

@@ -15,21 +15,23 @@ from typing import Any
 
 from llmtrain.config.choices import JudgeName
 from llmtrain.config.ppo import Judge
-from llmtrain.config.schema import Common, Data, DataName, Device
+from llmtrain.config.schema import Common, Data, DataName, Device, Rank
 from llmtrain.data.formats import Record
 from llmtrain.data.microworld import rows as microworld
 from llmtrain.data.microworld.world import World
 from llmtrain.data.records import Kind, Prompt
 from llmtrain.data.sources import HUB, read
 from llmtrain.errors import ConfigError, LlmtrainError
+from llmtrain.rank.outputs import gather
 from llmtrain.rollout.function import Function
 from llmtrain.rollout.rules import Score, ask, rule
 from llmtrain.run import durable, lineage
 from llmtrain.run.directory import CONFIG
-from llmtrain.stages import lineup
+from llmtrain.stages import lineup, outputs
 from llmtrain.stages.plan import Step
 
-RANKINGS = "rankings.jsonl"  # what `sample` leaves for `reward` and `dpo`
+RANKINGS = "rankings.jsonl"  # what `sample` and `rank` leave for `reward` and `dpo`
+RANKED = ("rank", "sample")  # whose newest run `latest` means
 KINDS = {
     "pretrain": Kind.text,
     "sft": Kind.chat,
@@ -57,22 +59,36 @@ def check(config: Common, steps: Sequence[Step], made: Path) -> None:
 
     made: the folder of the run, in which earlier stages of a pipeline will leave what later ones read.
     """
-    pipeline = config.command == "pipeline"
     faults = [*_machine(config), *_trackers(config)]
-    for step in steps if pipeline or config.command in (*KINDS, "eval", "data") else ():
-        prefix = f"{step.command}." if pipeline else ""
+    for step in steps:
+        prefix = "" if step.command == config.command else f"{step.command}."
         faults += [prefix + fault for fault in _surroundings(step.config, made)]
     if faults:
         raise ConfigError("\n".join(dict.fromkeys(faults)))
 
 
 def _surroundings(config: Any, made: Path) -> Iterator[str]:
+    if config.command == "rank":
+        yield from _answers(config, made)
+        return
     yield from _models(config, made)
     yield from _rows(config, made)
     if config.command == "ppo" and config.judge.name is not JudgeName.reward:
         yield from _text_judge(config, partial(text_function, config.judge), made)
     if config.command == "eval" and (path := lineup.judge_function(config)):
         yield from _text_judge(config, partial(Function, path, lineup.JUDGE), made)
+
+
+def _answers(config: Rank, made: Path) -> Iterator[str]:
+    """What is wrong with the answers that people are to rank, where they are there already."""
+    if any(made in Path(source).parents for source in config.sources):
+        return
+    try:
+        files = outputs.named(config).files
+        if files:
+            gather(files, config.answers, config.prompts, config.seed)
+    except LlmtrainError as error:
+        yield str(error)
 
 
 def make_root(root: str, command: str) -> None:
@@ -204,7 +220,7 @@ def know_the_network() -> None:
 
 
 def where(path: str, root: str, name: str) -> str:
-    """`latest` and run directories stand for the rankings that a `sample` run left."""
+    """`latest` and run directories stand for the rankings that a `rank` or `sample` run left."""
     if path == "latest" or durable.exists(Path(path) / CONFIG):
-        return str(lineage.resolve_file(path, root=root, name=name, stage="sample", file=RANKINGS))
+        return str(lineage.resolve_file(path, root=root, name=name, stages=RANKED, file=RANKINGS))
     return path

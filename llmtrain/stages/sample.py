@@ -20,12 +20,12 @@ from llmtrain.run.lineage import Origin
 from llmtrain.run.session import Session, StopAsked
 from llmtrain.stages import inputs, setup
 from llmtrain.stages.annotator import Answer, rank, row
+from llmtrain.stages.outputs import OUTPUTS
 from llmtrain.stages.policy import complete, text_of
 
 log = logging.getLogger("llmtrain")
 
 STAGES = ("ppo", "dpo", "sft")  # whose newest run `latest` means
-OUTPUTS = "outputs.jsonl"
 SELF = "self"  # in `policies`: the model of init itself, for another temperature
 
 

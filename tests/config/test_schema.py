@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from llmtrain.config import app, paths, recipes
+from llmtrain.config.paths import PARTS
 from llmtrain.config.schema import COMMANDS
 from llmtrain.config.usage import keys
 
@@ -30,8 +31,8 @@ def fields(cls: type, at: str = "") -> Iterator[tuple[str, Any]]:
 
 @pytest.mark.parametrize(("command", "recipe"), RECIPES)
 def test_every_recipe_composes(command, recipe):
-    needs = NEEDS.get(recipe, {}) if command != "pipeline" else {}
-    if recipe == "real" and command != "pipeline":
+    needs = NEEDS.get(recipe, {}) if command not in PARTS else {}
+    if recipe == "real" and command not in PARTS:
         needs = {"data": "hub:org/name"}
     config = app.compose_stage(command, recipe, needs)
     assert config.command == command

@@ -193,7 +193,7 @@ def test_a_file_of_a_run(make_run, tmp_path):
     run = make_run("sample", A)
     (run / "rankings.jsonl").write_text("{}")
     make_run("sample", B, status="failed")
-    named = dict(root=tmp_path / "runs", name="demo", stage="sample", file="rankings.jsonl")
+    named = dict(root=tmp_path / "runs", name="demo", stages=("sample",), file="rankings.jsonl")
     for init in ("latest", str(run)):
         assert resolve_file(init, **named) == run / "rankings.jsonl"
     (run / "rankings.jsonl").unlink()
@@ -202,7 +202,7 @@ def test_a_file_of_a_run(make_run, tmp_path):
     with pytest.raises(InitError, match="not a run directory"):
         resolve_file(str(tmp_path), **named)
     with pytest.raises(InitError, match="no finished run"):
-        resolve_file("latest", **{**named, "stage": "eval"})
+        resolve_file("latest", **{**named, "stages": ("eval",)})
 
 
 def test_what_is_written_is_read(make_run, resolve):
