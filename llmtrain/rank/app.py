@@ -19,7 +19,7 @@ from llmtrain.rank.agreement import agreement
 from llmtrain.rank.records import Ballot, Item
 from llmtrain.rank.store import Refused, Store
 from llmtrain.web.doors import Doors
-from llmtrain.web.guard import fields, sender
+from llmtrain.web.requests import fields, sender
 from llmtrain.web.visible import visible
 
 log = logging.getLogger(__name__)
