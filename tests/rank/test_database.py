@@ -183,7 +183,9 @@ def test_without_psycopg(tmp_path):
     )
     done = subprocess.run(
         [sys.executable, "-c", code],
-        capture_output=True, text=True, cwd=Path(llmtrain.__file__).parent.parent,
+        capture_output=True,
+        text=True,
+        cwd=Path(llmtrain.__file__).parent.parent,
     )
     last = done.stderr.splitlines()[-1]
     assert last.startswith("llmtrain.errors.ConfigError") and "pip install 'llmtrain[postgres]'" in last
