@@ -1,7 +1,7 @@
 """Sixty texts that a careless page would run, show as markup or send somewhere: each tells on itself.
 
-One that runs calls `__xss()` (a hook that the test sets before the page loads), opens a dialog, or asks HOST for something.
-None is meant to work: a page that shows model text as text shows each of them letter by letter.
+One that runs calls `__xss()` (a hook that the test sets before the page loads), opens a dialog, or asks HOST for
+something. None is meant to work: a page that shows model text as text shows each of them letter by letter.
 """
 
 HOST = "evil.example"  # reserved by RFC 2606: nobody is there
