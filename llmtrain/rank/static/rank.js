@@ -1,5 +1,5 @@
 // The page of one rater: shows a task, takes a ballot by mouse, finger or key, sends it, shows the next.
-import { el } from "./api.js";
+import { el, me as whoAmI } from "./api.js";
 import { Ballot } from "./ballot.js";
 import { Cards, letter, words } from "./cards.js";
 import { Dialogs } from "./dialogs.js";
@@ -60,20 +60,20 @@ function show(reply) {
 }
 
 function showNothing() {
-  const over = progress.done >= progress.total;
-  part("nothing-title").textContent = over ? "All is ranked" : "Nothing left for you";
-  part("nothing-text").textContent = over
+  const whole = progress.done >= progress.total;
+  part("nothing-title").textContent = whole ? "All is ranked" : "Nothing left for you";
+  part("nothing-text").textContent = whole
     ? `Every prompt has its ballots; ${progress.mine} of them are yours. Thank you. You may close this page.`
     : `You have judged all you can (${progress.mine}). Others are still at work; if a prompt comes free it appears here.`;
 }
 
 function ended() {
+  over = true;
   show({ task: null, progress });
   part("nothing-title").textContent = "The session has ended";
   part("nothing-text").textContent = "Every ballot is stored. You may close this page.";
   part("bar-actions").hidden = true;
   part("look").hidden = true;
-  over = true;
 }
 
 function showProgress() {
@@ -151,25 +151,27 @@ async function send(path, body, done) {
   if (busy) return;
   busy = true;
   document.body.classList.add("busy");
+  let gone = false;
   try {
     show(await sender.post(path, body));
-    busy = false;
     done();
   } catch (error) {
-    refused(error);
-  } finally {
-    busy = false;
-    document.body.classList.remove("busy");
+    gone = refused(error, path);
   }
+  busy = false;
+  document.body.classList.remove("busy");
+  if (gone) await send("/api/next", {}, () => {});
 }
 
-function refused(error) {
+/** Shows why; gives whether to go on with another task. */
+function refused(error, path) {
   if (error.status === 401) {
     part("banner").hidden = false;
     part("trouble").textContent = "You are not let in any more. Open the link from the terminal in this tab; what you entered is kept.";
-    return;
+    return false;
   }
   say(error.message);
+  return path === "/api/vote" && [404, 409].includes(error.status); // this task is gone: on to the next
 }
 
 const unique = () => crypto.randomUUID();
@@ -260,9 +262,10 @@ setInterval(() => task === null && !over && send("/api/next", {}, () => task && 
 setInterval(() => document.hidden || over || dialogs.refresh(), REFRESH);
 
 async function start() {
-  me = await sender.until("/api/me");
+  me = await sender.until(whoAmI);
   part("name").textContent = me.name;
   dialogs.refresh();
+  history.replaceState(null, "", "/"); // a link that was opened by somebody who is in already
   const { path, body } = sender.left ?? { path: "/api/next", body: {} };
   busy = false;
   await send(path, body, () => {});

@@ -28,7 +28,7 @@ export const kept = {
 const passing = (error) => error.status === 0 || error.status === 429 || error.status >= 500;
 
 export class Sender {
-  /** `trouble(text or null)` shows or clears what is wrong; `trouble` is told of every failed try. */
+  /** `trouble(error, seconds to the next try)` is told of each failed try, `trouble(null)` that it is over. */
   constructor(trouble) {
     this.trouble = trouble;
     this.hurry = () => {};
@@ -43,7 +43,7 @@ export class Sender {
   async post(path, body) {
     kept.set(OUTBOX, { path, body });
     try {
-      const reply = await this.until(path, body);
+      const reply = await this.until(() => api(path, body, 1));
       kept.set(OUTBOX, null);
       return reply;
     } catch (error) {
@@ -53,10 +53,11 @@ export class Sender {
     }
   }
 
-  async until(path, body) {
+  /** What `ask()` gives, asked again while it may go better later. */
+  async until(ask) {
     for (let tries = 0; ; tries += 1) {
       try {
-        const reply = await api(path, body);
+        const reply = await ask();
         this.trouble(null);
         return reply;
       } catch (error) {
