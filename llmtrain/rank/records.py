@@ -22,7 +22,8 @@ class Item:
 
     @classmethod
     def of(cls, messages: Sequence[Message], responses: Sequence[str], sources: Sequence[str]) -> "Item":
-        """An item under its own id. The same prompt and responses give the same id, whatever their sources.
+        """An item under its own id. The same prompt and responses give the same id, whatever their order and sources:
+        so nobody can try out, from the id, in which order they stand.
 
         Raises ValueError without a prompt, with fewer than two responses, or unless each has one source.
         """
@@ -31,7 +32,7 @@ class Item:
                 "an item needs a prompt and two or more responses with a source each, "
                 f"not {len(messages)} messages, {len(responses)} responses and {len(sources)} sources"
             )
-        said = json.dumps([[[m.role, m.content] for m in messages], list(responses)], ensure_ascii=True)
+        said = json.dumps([[[m.role, m.content] for m in messages], sorted(responses)], ensure_ascii=True)
         name = hashlib.sha256(said.encode()).hexdigest()
         return cls(name, tuple(messages), tuple(responses), tuple(sources))
 

@@ -20,7 +20,7 @@ from llmtrain.rank.tables import STANDS, items, leases, votes
 
 
 class Refused(LlmtrainError):
-    """A vote that cannot be stored as things are. Its message is for the rater."""
+    """A vote that cannot be stored as things are. Its message is a sentence for the rater."""
 
 
 class Store:
@@ -87,7 +87,7 @@ class Store:
             query = select(votes.c.rater, votes.c.item, votes.c.ballot).where(votes.c.key == key)
             earlier = connection.execute(query).one_or_none()
             if earlier is not None and tuple(earlier) != (rater, item, said):
-                raise Refused("this key was used for another vote: reload the page")
+                raise Refused("This key was used for another vote: reload the page.")
             if earlier is not None:
                 return False
             now = self._clock()
@@ -111,7 +111,7 @@ class Store:
             seen = select(votes.c.number, votes.c.rater, votes.c.item, votes.c.ballot)
             earlier = connection.execute(seen.where(votes.c.undo_key == key)).one_or_none()
             if earlier is not None and earlier.rater != rater:
-                raise Refused("this key was used by somebody else: reload the page")
+                raise Refused("This key was used by somebody else: reload the page.")
             if earlier is not None:
                 return self._item(connection, earlier.item), Ballot.from_json(earlier.ballot)
             mine = seen.where(votes.c.rater == rater, STANDS).order_by(votes.c.number.desc()).limit(1)
@@ -153,8 +153,10 @@ class Store:
 
     def item(self, item: str) -> Item | None:
         """The item of this id, None when there is none."""
-        there = select(items.c.id).where(items.c.id == item)
-        return self._database.read(lambda c: self._item(c, item) if c.scalar(there) is not None else None)
+        query = select(items.c.content).where(items.c.id == item)
+        if item not in self._read and (content := self._database.read(lambda c: c.scalar(query))) is not None:
+            self._known(item, content)
+        return self._read.get(item)
 
     def items(self) -> list[Item]:
         """All items, in the order in which they were added."""
@@ -217,18 +219,18 @@ class Store:
         """Raises Refused unless this rater was handed the item and it has a place for them."""
         judged = select(votes.c.number).where(votes.c.rater == rater, votes.c.item == item, STANDS)
         if connection.scalar(judged) is not None:
-            raise Refused("you have judged this prompt already: undo that vote to change it")
+            raise Refused("You have judged this prompt already: undo that vote to change it.")
         lease = select(leases.c.expires).where(leases.c.rater == rater, leases.c.item == item)
         expires = connection.scalar(lease)
         if expires is None:
-            raise Refused("this prompt was never handed to you: reload the page")
+            raise Refused("This prompt was never handed to you: reload the page.")
         of_others = (leases.c.item == item, leases.c.rater != rater, leases.c.expires > now)
         promised = select(func.count()).select_from(leases).where(*of_others)
         taken = connection.scalar(select(items.c.votes).where(items.c.id == item)) or 0
         if expires <= now:  # whose lease ended has a place only where nobody else holds it
             taken += connection.scalar(promised) or 0
         if taken >= self._wanted:
-            raise Refused("this prompt has all its votes, since you had it for long; nothing was stored: go on")
+            raise Refused("This prompt has got all its votes while you had it; yours was not stored. Reload the page for the next.")
 
     def _item(self, connection: Connection, item: str) -> Item:
         known = self._read.get(item)
