@@ -19,7 +19,7 @@ from llmtrain.rank.agreement import agreement
 from llmtrain.rank.records import Ballot, Item
 from llmtrain.rank.store import Refused, Store
 from llmtrain.web.doors import Doors
-from llmtrain.web.guard import fields, sender
+from llmtrain.web.requests import fields, sender
 from llmtrain.web.visible import visible
 
 log = logging.getLogger(__name__)
@@ -63,7 +63,8 @@ def routes(store: Store, doors: Doors, key: bytes, finish: Callable[[], None]) -
         return now_at(rater, *taken)
 
     def progress(request: Request) -> Response:
-        return JSONResponse(_progress(store, sender(request)) | {"agreement": agreed()})
+        host = sender(request) == doors.names[0]  # who alone is offered to end the session
+        return JSONResponse(_progress(store, sender(request)) | {"agreement": agreed(), "host": host})
 
     def end(request: Request) -> Response:
         forms.only(fields(request), ())

@@ -80,7 +80,8 @@ export class Dialogs {
     }
   }
 
-  show({ done, total, mine, skipped, raters, agreement }) {
+  show({ done, total, mine, skipped, raters, agreement, host }) {
+    part("finish").hidden = !host;
     part("agreed").textContent = percent(agreement.pairwise);
     part("shared").textContent =
       `${done} of ${total} ballots are in, ${mine} of them yours (${skipped} skipped). ` +

@@ -157,14 +157,17 @@ async function send(path, body, done) {
     done();
   } catch (error) {
     gone = refused(error, path);
+  } finally {
+    busy = false;
+    document.body.classList.remove("busy");
   }
-  busy = false;
-  document.body.classList.remove("busy");
   if (gone) await send("/api/next", {}, () => {});
 }
 
 /** Shows why; gives whether to go on with another task. */
 function refused(error, path) {
+  if (error.status === undefined) throw error; // no word of the server, but a fault of this page
+
   if (error.status === 401) {
     part("banner").hidden = false;
     part("trouble").textContent = "You are not let in any more. Open the link from the terminal in this tab; what you entered is kept.";
