@@ -230,7 +230,7 @@ class Store:
         if expires <= now:  # whose lease ended has a place only where nobody else holds it
             taken += connection.scalar(promised) or 0
         if taken >= self._wanted:
-            raise Refused("This prompt has got all its votes while you had it; yours was not stored. Reload the page for the next.")
+            raise Refused("This prompt has got all its votes while you had it; yours was not stored. Reload the page.")
 
     def _item(self, connection: Connection, item: str) -> Item:
         known = self._read.get(item)
