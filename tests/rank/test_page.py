@@ -69,7 +69,7 @@ def test_a_session_by_keyboard_alone(session, chromium):
 
     rater.press("s", "Enter")
     assert "Pick a reason" in rater.page.inner_text("#skip-fault")
-    rater.press("Tab", "Space", "ArrowDown", "Tab")
+    rater.press("Space", "ArrowDown", "Tab")
     rater.page.keyboard.type("u and s are letters here")
     rater.press("Tab", "Tab", "Enter")
     rater.sent(mine=2)
@@ -102,11 +102,12 @@ def test_two_raters_at_once(tmp_path, chromium):
                 rater.page.click("#submit")
             for rater in raters.values():
                 rater.sent(mine=done)
-        assert session.said("Ada") == session.said("Bo") and len(session.said("Bo")) == 2
+        ballots = [sorted(str(vote) for vote in session.said(name)) for name in raters]
+        assert ballots[0] == ballots[1] and len(ballots[0]) == 2
         page = raters["Ada"].page
         page.reload()
         page.click("#open-agreement")
-        page.wait_for_function("document.getElementById('alpha').textContent === '1.00'")
+        page.wait_for_function("() => document.getElementById('alpha').textContent === '1.00'")
         assert page.inner_text("#pairwise") == "100 %" and page.inner_text("#tau") == "1.00"
         assert page.locator("#raters tr").all_inner_texts() == ["Ada\t2", "Bo\t2"]
         raters["Bo"].page.click("#open-agreement")
@@ -170,18 +171,17 @@ def test_touch_on_a_phone(session, chromium):
     touch("End")
     assert rater.answers()[:2] == [second, first] and rater.places() == ["1", "2", "3", "4"]
 
-    before = page.evaluate("scrollY")  # a finger on the text scrolls, and moves no card
-    page.evaluate("scrollTo(0, 0)")
-    x, y = 200, 400
-    touch("Start", (x, y))
-    for way in range(20, 200, 20):
-        touch("Move", (x, y - way))
-    touch("End")
-    page.wait_for_function("scrollY > 100")
-    assert before >= 0 and rater.answers()[:2] == [second, first]
     page.tap("#submit")
     rater.sent(mine=1)
     assert session.said()[0]["ranks"][second] == 1
+
+    x, y = 200, 400
+    touch("Start", (x, y))  # a finger on a text scrolls, and moves no card
+    for way in range(20, 200, 20):
+        touch("Move", (x, y - way))
+    touch("End")
+    page.wait_for_function("() => scrollY > 100")
+    assert set(rater.places()) == {"–"}
     rater.close()
 
 
@@ -200,11 +200,10 @@ def test_a_server_that_goes_and_comes_back_gets_each_vote_once(session, chromium
     assert not page.is_visible("#banner") and len(session.said()) == 1
 
     def lose_the_answer(route):
-        page.unroute("**/api/vote")
         route.fetch()  # it is stored, and the page never hears of it
         route.abort()
 
-    page.route("**/api/vote", lose_the_answer)
+    page.route("**/api/vote", lose_the_answer, times=1)
     rater.press("1", "2", "3", "Enter")
     page.wait_for_selector("#banner:not([hidden])")
     assert len(session.said()) == 2
