@@ -91,7 +91,8 @@ def test_a_session_by_keyboard_alone(session, chromium):
     rater.close()
 
 
-def test_two_raters_at_once(tmp_path, chromium):
+def test_two_raters_at_once(tmp_path, chromium, monkeypatch):
+    monkeypatch.setattr("llmtrain.rank.app.OFTEN", 0.0)  # agreement is told anew each time
     with Session(tmp_path, [FRUIT, TREES], names=("Ada", "Bo"), each=2) as session:
         raters = {name: session.enter(chromium, name) for name in ("Ada", "Bo")}
         for done in (1, 2):
