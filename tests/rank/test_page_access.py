@@ -25,7 +25,7 @@ def test_everything_can_be_read_seen_and_hit(tmp_path, chromium, scheme, size):
                     page.click("#skip .primary")
                     assert page.is_visible("#skip-fault") and measured(page) > 3
                 page.keyboard.press("Escape")
-        rater.press("2", "Enter")
+        rater.press("ArrowDown", "2", "Enter")
         rater.sent(mine=1)
         session.server.stop()
         rater.press("1", "2", "Enter")

@@ -31,7 +31,7 @@ const sender = new Sender((error, seconds) => {
   part("banner").hidden = error === null;
   if (error === null) return;
   const what = error.status === 0 ? "The server cannot be reached." : error.message;
-  const safe = "What you entered is kept in this tab and goes out under the same number, so it counts once.";
+  const safe = "What you entered is kept in this tab and sent again until it is stored; it counts once.";
   part("trouble").textContent = `${what} ${safe} Next try in ${seconds} s. If the session is over, close this page.`;
 });
 
