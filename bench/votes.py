@@ -3,10 +3,10 @@
     python -m bench.votes [--votes 10000] [--raters 50] [--kills 20] [--pause 1]
 
 The real guarded page in a child process, over loopback HTTP. Every rater is a thread with one connection: it comes in
-by a one-time link, asks for a task and votes on it; between votes it waits for up to --pause seconds, drawn evenly. What
-gets no answer is sent again under its own key until it gets one. At the end every acknowledged vote is looked up in the
-database, past the code that stored it. Latency is that of votes answered at their first sending, as the client sees it:
-from the request to the whole answer, the next task in it; those that met a dead server are counted apart.
+by a one-time link, asks for a task and votes on it; between votes it waits for up to --pause seconds, drawn evenly.
+What gets no answer is sent again under its own key until it gets one. At the end every acknowledged vote is looked up
+in the database, past the code that stored it. Latency is that of votes answered at their first sending, as the client
+sees it: from the request to the whole answer, the next task in it; those that met a dead server are counted apart.
 """
 
 import argparse
@@ -127,22 +127,24 @@ class Trial:
         for person in people:
             person.start()
         killed = 0
-        while not store.complete() and time.monotonic() - began < PATIENCE and not self.faults:
-            if killed < self.kills and len(self.told) >= (killed + 1) * self.votes / (self.kills + 1):
-                time.sleep(random.random() * 0.02)
-                child.send_signal(signal.SIGKILL)
-                child.wait()
-                killed += 1
-                child, _ = self._start()
-            time.sleep(0.02)
-        took = time.monotonic() - began
-        time.sleep(1)  # for the last answers
-        self.over.set()
-        for person in people:
-            person.join()
-        child.kill()
-        child.wait()
-        store.close()
+        try:
+            while not store.complete() and time.monotonic() - began < PATIENCE and not self.faults:
+                if killed < self.kills and len(self.told) >= (killed + 1) * self.votes / (self.kills + 1):
+                    time.sleep(random.random() * 0.02)
+                    child.send_signal(signal.SIGKILL)
+                    child.wait()
+                    killed += 1
+                    child, _ = self._start()
+                time.sleep(0.02)
+            took = time.monotonic() - began
+            time.sleep(1)  # for the last answers
+        finally:
+            self.over.set()
+            for person in people:
+                person.join()
+            child.kill()
+            child.wait()
+            store.close()
         return self._report(kind, killed, took)
 
     def _start(self) -> tuple[subprocess.Popen, dict[str, str]]:

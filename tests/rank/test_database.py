@@ -94,6 +94,33 @@ def test_a_failing_write_fails_alone(url):
     opened.close()
 
 
+def test_an_outage_is_told_to_all_who_wait_at_once(server, monkeypatch):
+    """Not one after the other: each would wait for the server anew."""
+    monkeypatch.setattr(database, "PAUSES", (0.01, 0.01))
+    opened = Database(server.emptied())
+    gate, asked, told = threading.Event(), [], []
+
+    def work(connection: sqlalchemy.Connection) -> None:
+        gate.wait(10)
+        asked.append(connection)
+        connection.exec_driver_sql("SELECT pg_terminate_backend(pg_backend_pid())")
+
+    def write() -> None:
+        with pytest.raises(StoreError) as error:
+            opened.write(work)
+        told.append(str(error.value))
+
+    people = [threading.Thread(target=write) for _ in range(5)]
+    for thread in people:
+        thread.start()
+    gate.set()
+    for thread in people:
+        thread.join()
+    assert len(told) == 5
+    assert len(asked) <= 2 * (len(database.PAUSES) + 1)  # who came first alone, then all the others together
+    opened.close()
+
+
 def test_a_file_of_another_kind_is_left_as_it_is(tmp_path):
     path = tmp_path / "notes.txt"
     path.write_text("no database " * 1000)

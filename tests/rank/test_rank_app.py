@@ -32,7 +32,10 @@ class House:
         self.doors, self.finished = Doors(KEY, names), 0
         self.app = guarded(
             app.routes(self.store, self.doors, KEY, self.finish),
-            doors=self.doors, hosts=["127.0.0.1"], limits=Limits(person=MANY, people=MANY), files={},
+            doors=self.doors,
+            hosts=["127.0.0.1"],
+            limits=Limits(person=MANY, people=MANY),
+            files={},
             page=b"page",
         )
 
@@ -93,7 +96,11 @@ def test_a_session(house):
     assert sorted(answer["text"] for answer in task["answers"]) == ["answer a", "answer b", "answer c"]
     assert task["ballot"] is None
     assert reply["progress"] == {
-        "done": 0, "total": 4, "mine": 0, "skipped": 0, "left_for_me": 2,
+        "done": 0,
+        "total": 4,
+        "mine": 0,
+        "skipped": 0,
+        "left_for_me": 2,
         "raters": [],
     }
     body = ranked(task)
