@@ -63,7 +63,8 @@ def routes(store: Store, doors: Doors, key: bytes, finish: Callable[[], None]) -
         return now_at(rater, *taken)
 
     def progress(request: Request) -> Response:
-        return JSONResponse(_progress(store, sender(request)) | {"agreement": agreed()})
+        host = sender(request) == doors.names[0]  # who alone is offered to end the session
+        return JSONResponse(_progress(store, sender(request)) | {"agreement": agreed(), "host": host})
 
     def end(request: Request) -> Response:
         forms.only(fields(request), ())
