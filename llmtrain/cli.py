@@ -154,21 +154,22 @@ def rank_export(
     ] = False,
 ) -> None:
     """Write the votes of a rank run as JSON Lines that `reward` and `dpo` take: a ranking a line, or pairs."""
-    from llmtrain.rank.files import export_run
     from llmtrain.run.listing import run_at
+    from llmtrain.stages.votes import export
 
-    typer.echo(export_run(run_at(run), to, pairs=pairs))
+    typer.echo(export(run_at(run), to, pairs))
 
 
 @rank.command("import")
 def rank_import(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="chosen/rejected rows, or records of Argilla.")],
     to: Annotated[Path, typer.Option(metavar="FILE", help="Where to; nothing is overwritten.")],
+    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Leave bad rows out and count them.")] = False,
 ) -> None:
     """Turn the preferences of other tools into rankings that `reward` and `dpo` take."""
-    from llmtrain.rank.files import import_file
+    from llmtrain.stages.votes import import_file
 
-    typer.echo(import_file(file, to))
+    typer.echo(import_file(str(file), to, skip_bad))
 
 
 def main() -> None:

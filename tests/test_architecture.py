@@ -34,7 +34,7 @@ BELOW: dict[str, set[str]] = {
     "report": {"errors", "config", "doctor", "run"},
     "stages": {"errors", "config", "text", "data", "models", "rollout", "objectives", "loop", "run", "launch"}
     | {"evaluate", "rank", "chat", "web"},
-    "cli": {"errors", "config", "run", "launch", "rank", "report"},
+    "cli": {"errors", "config", "run", "launch", "stages", "report"},
 }
 HEAVY = ("torch", "hydra", "omegaconf", "transformers", "datasets", "numpy")
 

@@ -17,6 +17,7 @@ from typing import Any, Generic, TypeVar
 from sqlalchemy import Column, Connection, Engine, Integer, MetaData, Table, create_engine, event, insert, select, text
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError, SQLAlchemyError
+from sqlalchemy.schema import CreateSchema
 
 from llmtrain.errors import ConfigError, StoreError
 
@@ -74,11 +75,12 @@ class _Job(Generic[T]):
 class Database:
     """Transactions on one database. Its messages name the place and never the password.
 
-    Raises ConfigError for a url of no use, StoreError when the database cannot be used.
+    space: on a server, the schema that holds the tables, letters, digits and _; so that runs share a database and no
+    more. Raises ConfigError for a url of no use, StoreError when the database cannot be used.
     """
 
-    def __init__(self, url: str | URL):
-        self._url = _understood(url)
+    def __init__(self, url: str | URL, space: str = ""):
+        self._url, self._space = _understood(url), space
         self.place = _place(self._url)
         self._sqlite = self._url.get_backend_name() == "sqlite"
         # In one process writers queue here, in order, where SQLite would let them poll; one of them writes for all.
@@ -153,6 +155,8 @@ class Database:
             event.listen(engine, "begin", _begin)
             return engine
         options = f"-c synchronous_commit=on -c statement_timeout={WAIT * 1000}"
+        if self._space:
+            options += f" -c search_path={self._space}"
         try:
             return create_engine(
                 self._url,
@@ -169,6 +173,8 @@ class Database:
         """Make the tables where they are missing. Raises StoreError when they are of another version."""
         if not self._sqlite:  # it has one writer as it is
             connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": SCHEMA_LOCK})
+            if self._space:
+                connection.execute(CreateSchema(self._space, if_not_exists=True))
         META.create_all(connection)
         found = connection.execute(select(schema.c.version)).scalar()
         if found is None:

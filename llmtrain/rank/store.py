@@ -29,14 +29,20 @@ class Store:
     raters_per_prompt   votes wanted for an item, skips among them; another number at reopening is the rule from then on
     lease_seconds       how long an item that was handed out waits for its vote before somebody else may get it
     clock               seconds since 1970
+    space               on a server, the schema that is this store's own
 
     Raises ConfigError for a url of no use; every method raises StoreError when the database fails.
     """
 
     def __init__(
-        self, url: str | URL, raters_per_prompt: int, lease_seconds: float, clock: Callable[[], float] = time.time
+        self,
+        url: str | URL,
+        raters_per_prompt: int,
+        lease_seconds: float,
+        clock: Callable[[], float] = time.time,
+        space: str = "",
     ):
-        self._database = Database(url)
+        self._database = Database(url, space)
         self._wanted, self._lease_seconds, self._clock = raters_per_prompt, lease_seconds, clock
         self._read: dict[str, Item] = {}  # an item never changes
 

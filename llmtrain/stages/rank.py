@@ -20,13 +20,13 @@ from llmtrain.config.schema import Rank
 from llmtrain.errors import Interrupted, RunError
 from llmtrain.rank import app, exchange
 from llmtrain.rank.agreement import Agreement, agreement
-from llmtrain.rank.database import local
 from llmtrain.rank.outputs import Gathered, gather
 from llmtrain.rank.store import Store
 from llmtrain.run import directory, lineage
 from llmtrain.run.lineage import Origin
 from llmtrain.run.session import Session, StopAsked
 from llmtrain.stages import inputs, outputs, pipeline, plan, setup
+from llmtrain.stages.votes import open_votes
 from llmtrain.web.assets import assets
 from llmtrain.web.doors import Doors
 from llmtrain.web.guard import guarded
@@ -35,9 +35,8 @@ from llmtrain.web.serve import names, serve
 
 log = logging.getLogger("llmtrain")
 
-VOTES, KEY = "votes.sqlite", "page.key"
+KEY = "page.key"  # blinds the answers and signs the cookies: with it, a reload and a restart change nothing
 LINGER = 20.0  # seconds that the page stays when every vote is in: the last one can still be taken back
-LEASE = 1800.0  # seconds that a prompt waits for the vote of whom it was handed to
 FILES = assets(Path(app.__file__).parent / "static")
 
 
@@ -55,13 +54,6 @@ def run(config: Rank, path: Path) -> dict:
         except StopAsked as asked_to:
             told = f"every vote is kept; go on with: {session.resume_command}"
             raise Interrupted(asked_to.signal, told) from None
-
-
-def open_votes(config: Rank, path: Path) -> Store:
-    """The votes of the run in `path`; on a server each run has a schema of its own."""
-    url = config.database or local(path / VOTES)
-    space = "llmtrain_" + directory.run_id(path).replace("-", "_") if config.database else ""
-    return Store(url, config.raters_per_prompt, LEASE, space=space)
 
 
 def _asked(config: Rank, session: Session) -> Gathered:
@@ -91,9 +83,7 @@ def _serve(config: Rank, session: Session, store: Store) -> None:
     ended: list[float] = []  # when the host ended the session
     page = FILES["rank.html"][1]
     routes = app.routes(store, doors, (session.path / KEY).read_bytes(), lambda: ended.append(time.monotonic()))
-    guard = guarded(
-        routes, doors=doors, hosts=names(config.page.host), limits=Limits(), files=FILES, page=page
-    )
+    guard = guarded(routes, doors=doors, hosts=names(config.page.host), limits=Limits(), files=FILES, page=page)
 
     def announce(address: str) -> None:
         Console().print(links(config, doors, address))
@@ -142,19 +132,18 @@ def links(config: Rank, doors: Doors, address: str) -> Text:
 def _finish(config: Rank, session: Session, store: Store) -> dict:
     """Write the rankings and record the end."""
     votes = store.votes()
-    rows = exchange.rankings(votes)
-    if not rows:
+    written = exchange.export_rankings(votes, session.path / inputs.RANKINGS)
+    if not written.rows:
         raise RunError(
             f"none of the {len(votes)} votes prefers an answer to another: nothing to learn from; go on with: "
             f"{session.resume_command}"
         )
-    session.write_lines(inputs.RANKINGS, rows)
     found = agreement(votes)
     measured = {"pairwise": found.pairwise, "tau": found.tau, "alpha": found.alpha}
     metrics = {f"agreement/{name}": value for name, value in measured.items() if value is not None}
     metrics |= {
         "prompts": float(len({vote.item.id for vote in votes})),
-        "rankings": float(len(rows)),
+        "rankings": float(written.rows),
         "votes": float(len(votes)),
         "skipped": float(sum(vote.ballot.ranks is None for vote in votes)),
     }

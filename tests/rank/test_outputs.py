@@ -22,7 +22,11 @@ def said(text, ended=True, source="policy"):
 
 
 def test_rows_as_sample_writes_them(write):
-    messages = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "?"}, {"role": "user", "content": "Go"}]
+    messages = [
+        {"role": "user", "content": "Hi"},
+        {"role": "assistant", "content": "?"},
+        {"role": "user", "content": "Go"},
+    ]
     file = write("outputs.jsonl", {"prompt": messages, "answers": [said("a"), said("b", source="self@1.5")]})
     (item,) = gather([file], 9, None, 0).items
     assert item.messages == (Message("user", "Hi"), Message("assistant", "?"), Message("user", "Go"))
@@ -55,7 +59,9 @@ def test_too_many_answers_lose_some_by_chance_the_same_ones_each_time(write):
 
 
 def test_limit_counts_items_that_can_be_ranked(write):
-    file = write("o.jsonl", {"prompt": "P", "answers": ["a", "a"]}, *({"prompt": p, "answers": ["a", "b"]} for p in "QRS"))
+    file = write(
+        "o.jsonl", {"prompt": "P", "answers": ["a", "a"]}, *({"prompt": p, "answers": ["a", "b"]} for p in "QRS")
+    )
     assert [item.messages[0].content for item in gather([file], 9, 2, 0).items] == ["Q", "R"]
 
 

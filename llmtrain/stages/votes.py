@@ -1,0 +1,55 @@
+"""The votes of a rank run: opening them, and `llmtrain rank export` and `import`. No torch here."""
+
+from contextlib import closing
+from pathlib import Path
+
+from llmtrain.config.check import build
+from llmtrain.config.schema import Rank
+from llmtrain.errors import InitError, RunError
+from llmtrain.rank import exchange
+from llmtrain.rank.database import local
+from llmtrain.rank.exchange import Written
+from llmtrain.rank.store import Store
+from llmtrain.run import directory
+
+VOTES = "votes.sqlite"
+LEASE = 1800.0  # seconds that a prompt waits for the vote of whom it was handed to
+
+
+def open_votes(config: Rank, path: Path) -> Store:
+    """The votes of the run in `path`; on a server each run has a schema of its own."""
+    url = config.database or local(path / VOTES)
+    space = "llmtrain_" + directory.run_id(path.resolve()).replace("-", "_") if config.database else ""
+    return Store(url, config.raters_per_prompt, LEASE, space=space)
+
+
+def export(run: Path, to: Path, pairs: bool) -> str:
+    """Write the votes of a rank run (or of a pipeline's) to a new file; returns what to tell. Raises LlmtrainError."""
+    _check_new(to)
+    if directory.read_config(run).get("command") == "pipeline" and (run / "rank" / directory.CONFIG).is_file():
+        run = run / "rank"
+    config = build(directory.read_config(run))
+    if not isinstance(config, Rank):
+        raise InitError(f"{run} is a run of `llmtrain {config.command}`; votes are in runs of `llmtrain rank`")
+    if config.database is None and not (run / VOTES).is_file():
+        raise RunError(f"{run}: nobody has opened its page yet; llmtrain resume {run}")
+    with closing(open_votes(config, run)) as store:
+        return _told((exchange.export_pairs if pairs else exchange.export_rankings)(store.votes(), to), to)
+
+
+def import_file(file: str, to: Path, skip_bad: bool) -> str:
+    """Turn the preferences of another tool into our rankings; returns what to tell. Raises LlmtrainError."""
+    _check_new(to)
+    return _told(exchange.import_rankings([file], to, skip_bad=skip_bad), to)
+
+
+def _check_new(to: Path) -> None:
+    if to.exists():
+        raise InitError(f"--to {to}: is there already and is not overwritten; name a new file")
+    if not to.parent.is_dir():
+        raise InitError(f"--to {to}: its folder is not there; make it first")
+
+
+def _told(written: Written, to: Path) -> str:
+    left_out = "; ".join(f"{n} left out: {reason}" for reason, n in written.left_out.items())
+    return f"{written.rows} rows in {to}" + (f" ({left_out})" if left_out else "")
