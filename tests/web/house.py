@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from llmtrain.web.doors import Doors
@@ -53,8 +53,8 @@ class House:
         async def broken(request: Request) -> JSONResponse:
             raise ValueError("a secret of the inside")
 
-        async def big(request: Request) -> JSONResponse:
-            return JSONResponse("x" * 32_000_000)
+        async def big(request: Request) -> Response:
+            return Response(b"x" * 32_000_000)
 
         self.app = guarded(
             [Route("/api/change", change, methods=["POST"]), Route("/api/broken", broken), Route("/api/big", big)],
