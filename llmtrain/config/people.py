@@ -39,14 +39,14 @@ def rank(config: Any) -> list[str]:
 def _database(url: str) -> list[str]:
     try:
         parts = urlsplit(url)
-        host, password = parts.hostname, parts.password
+        host, login = parts.hostname, parts.username or parts.password
         _ = parts.port
     except ValueError:
-        return ["database: is no URL; write postgresql://user@host:5432/name"]
-    if password is not None:
-        return ["database: holds a password, which would be saved; give it by PGPASSWORD or in ~/.pgpass"]
+        return ["database: is no URL; write postgresql://host:5432/name"]
+    if login:
+        return ["database: holds a login, and a configuration is saved; give it by PGUSER and PGPASSWORD"]
     if parts.scheme.partition("+")[0] not in DATABASES or not host or not parts.path.strip("/"):
-        return [f"database: {url!r} is not postgresql://user@host/name; null keeps votes in the run directory"]
+        return [f"database: {url!r} is not postgresql://host/name; null keeps votes in the run directory"]
     return []
 
 

@@ -171,7 +171,7 @@ def _ours(row: Mapping) -> Row:
 
 
 def _write(rows: Iterable[Row], file: Path, left_out: Counter[str]) -> Written:
-    """JSON lines, whole or not at all."""
+    """JSON lines, whole or not at all; without a row there is no file."""
     partial = file.with_name(f".{file.name}.partial")
     count = 0
     try:
@@ -181,7 +181,8 @@ def _write(rows: Iterable[Row], file: Path, left_out: Counter[str]) -> Written:
                 count += 1
             handle.flush()
             os.fsync(handle.fileno())
-        partial.replace(file)
+        if count:
+            partial.replace(file)
     except OSError as error:
         raise RunError(f"{file}: cannot be written ({error.strerror})") from error
     finally:

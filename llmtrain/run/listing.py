@@ -124,7 +124,7 @@ def _parents(path: Path, entries: dict[Path, Entry]) -> list[Path]:
         run = next((folder for folder in recorded[role].parents if folder in entries), None)
         if run and run != path and run not in above and path not in _ancestors(run, entries):
             above.append(run)
-    if not above and path.parent in entries:
+    if not above and path.parent in entries and path not in _ancestors(path.parent, entries):
         above.append(path.parent)
     return above
 

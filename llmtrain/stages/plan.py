@@ -91,7 +91,11 @@ def plan(config: Pipeline, path: Path) -> list[Step]:
     if own_world(steps):
         for place in evaluated:
             add(f"eval-{Path(place).name}", "eval", init=place)
-    worlds = {f"{s.command}.data.world": s.config.data.world for s in steps if s.config.data.world is not None}
+    worlds = {
+        f"{s.command}.data.world": s.config.data.world
+        for s in steps
+        if s.command != "rank" and s.config.data.world is not None
+    }
     if len(set(worlds.values())) > 1:
         told = ", ".join(f"{key}={world}" for key, world in worlds.items())
         faults[f"{told}: what one world teaches the graders of another refuse; give all the same"] = None

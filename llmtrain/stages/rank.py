@@ -58,16 +58,16 @@ def run(config: Rank, path: Path) -> dict:
 
 def _asked(config: Rank, session: Session) -> Gathered:
     """What people are asked; where models were named, they answer first."""
-    files = [session.path / step.name / outputs.OUTPUTS for step in plan.sampling(config)]
-    for step in plan.sampling(config):
+    steps = plan.sampling(config)
+    for step in steps:
         if not pipeline.finished(session.path / step.name):
             session.poll()
             pipeline.begin(session.path / step.name, step)
-    files = files or outputs.named(config).files
+    files = [session.path / step.name / outputs.OUTPUTS for step in steps] or outputs.named(config).files
     parents, data = {}, {}
     for number, file in enumerate(files):
         digest = hashlib.sha256(file.read_bytes()).hexdigest()
-        if (file.parent / directory.CONFIG).is_file():
+        if not steps and (file.parent / directory.CONFIG).is_file():
             parents[f"source {number}"] = Origin(file, file.parent, digest)
         else:
             data[f"source {number}"] = digest

@@ -52,4 +52,7 @@ def _check_new(to: Path) -> None:
 
 def _told(written: Written, to: Path) -> str:
     left_out = "; ".join(f"{n} left out: {reason}" for reason, n in written.left_out.items())
-    return f"{written.rows} rows in {to}" + (f" ({left_out})" if left_out else "")
+    more = f" ({left_out})" if left_out else ""
+    if not written.rows:
+        raise RunError(f"--to {to}: not written, there is no vote that prefers an answer to another{more}")
+    return f"{written.rows} rows in {to}{more}"
