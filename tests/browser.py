@@ -54,7 +54,8 @@ class Seen:
 
 HOOK = """
 window.__xss = (...what) => window.__told(`called ${what}`);
-document.addEventListener("securitypolicyviolation", (event) => window.__blocked(`${event.violatedDirective} ${event.blockedURI}`));
+document.addEventListener("securitypolicyviolation", (event) =>
+  window.__blocked(`${event.violatedDirective} ${event.blockedURI}`));
 """
 
 

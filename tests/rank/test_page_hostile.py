@@ -59,7 +59,7 @@ def test_sixty_payloads_run_nothing(tmp_path, chromium):
         page.context.close()
 
 
-@pytest.mark.parametrize("size", [{"width": 1280, "height": 860}, {"width": 360, "height": 740}], ids=["desktop", "phone"])
+@pytest.mark.parametrize("size", [dict(width=1280, height=860), dict(width=360, height=740)], ids=["desktop", "phone"])
 def test_long_and_odd_texts_stay_in_their_cards(tmp_path, chromium, size):
     with Session(tmp_path, [ODD]) as session:
         rater = session.enter(chromium, viewport=size)
