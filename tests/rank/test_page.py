@@ -188,7 +188,8 @@ def test_touch_on_a_phone(session, chromium):
 
 def test_a_server_that_goes_and_comes_back_gets_each_vote_once(session, chromium):
     rater = session.enter(chromium)
-    page = rater.page
+    page, keys = rater.page, []
+    page.on("request", lambda sent: sent.url.endswith("/vote") and keys.append(sent.post_data_json["key"]))
     rater.press("1", "2", "3", "4")
     session.server.stop()
     rater.press("Enter")
@@ -211,6 +212,7 @@ def test_a_server_that_goes_and_comes_back_gets_each_vote_once(session, chromium
     page.reload()  # what waits to be sent outlives the page
     rater.sent(mine=2)
     assert len(session.said()) == 2 and sorted(rater.answers()) == ["crow", "dove"]
+    assert len(keys) >= 4 and len(set(keys)) == 2  # each sent twice or more, always under its own key
     rater.close()
 
 
