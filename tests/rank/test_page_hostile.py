@@ -47,7 +47,7 @@ def test_sixty_payloads_run_nothing(tmp_path, chromium):
         rater.sent(mine=len(TENS) - 1)
         assert visible(TENS[-1][0].strip()) in rater.status()
         page.click("#open-agreement")
-        assert name in page.inner_text("#raters")
+        page.locator("#raters").get_by_text(name, exact=True).wait_for()
         assert sorted(met) == sorted(PAYLOADS) and page.title() == "Rank answers"
         assert rater.seen.nothing, rater.seen
 
