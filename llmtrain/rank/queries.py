@@ -74,14 +74,19 @@ NEWEST = _seen.where(votes.c.rater == who, STANDS).order_by(votes.c.number.desc(
 MARK = update(votes).where(votes.c.number == bindparam("which")).values(undone=now, undo_key=bindparam("sent_as"))
 STANDING = select(votes.c.item, votes.c.rater, votes.c.ballot, votes.c.time).where(STANDS).order_by(votes.c.number)
 
-BY_COUNT = select(items.c.votes, func.count()).group_by(items.c.votes)
 BY_RATER = (
     select(votes.c.rater, func.count().label("votes"), func.count(case((votes.c.skipped, 1))).label("skips"))
     .where(STANDS)
     .group_by(votes.c.rater)
     .order_by(votes.c.rater)
 )
-MINE_OF_OPEN = (
+_mine_of_open = (
     select(func.count()).select_from(votes).join(items).where(votes.c.rater == who, STANDS, items.c.votes < wanted)
 )
+_open = func.count(case((items.c.votes < wanted, 1)))
+COUNTS = select(
+    func.count().label("items"),
+    func.coalesce(func.sum(case((items.c.votes < wanted, items.c.votes), else_=wanted)), 0).label("done"),
+    (_open - _mine_of_open.scalar_subquery()).label("left_for_me"),
+).select_from(items)
 WANTING = select(items.c.id).where(items.c.votes < wanted).limit(1)

@@ -115,17 +115,15 @@ class Store:
         """How far everyone and this rater are."""
 
         def work(connection: Connection) -> Progress:
-            counts = connection.execute(queries.BY_COUNT).tuples().all()
+            counts = connection.execute(queries.COUNTS, {"who": rater, "wanted": self._wanted}).one()
             raters = connection.execute(queries.BY_RATER).all()
             mine = next((row for row in raters if row.rater == rater), None)
-            still_open = sum(many for number, many in counts if number < self._wanted)
-            told = {"who": rater, "wanted": self._wanted}
             return Progress(
-                done=sum(min(number, self._wanted) * many for number, many in counts),
-                total=self._wanted * sum(many for _, many in counts),
+                done=counts.done,
+                total=self._wanted * counts.items,
                 mine=mine.votes if mine else 0,
                 skipped=mine.skips if mine else 0,
-                left_for_me=still_open - connection.execute(queries.MINE_OF_OPEN, told).scalar_one(),
+                left_for_me=counts.left_for_me,
                 raters={row.rater: row.votes for row in raters},
             )
 
