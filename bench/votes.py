@@ -116,6 +116,7 @@ class Trial:
     told: dict[str, tuple[str, str, list[int]]] = field(default_factory=dict)  # key -> rater, task, ranks as shown
     waits: list[tuple[float, float, int]] = field(default_factory=list)  # per vote: sent, answered, how often sent
     killed: list[float] = field(default_factory=list)  # when
+    back: list[float] = field(default_factory=list)  # when the next server listened
     faults: list[str] = field(default_factory=list)
     over: threading.Event = field(default_factory=threading.Event)
 
@@ -138,6 +139,7 @@ class Trial:
                     child.send_signal(signal.SIGKILL)
                     child.wait()
                     child, _ = self._start()
+                    self.back.append(time.monotonic())
                 time.sleep(0.02)
             took = time.monotonic() - began
             time.sleep(1)  # for the last answers
@@ -219,12 +221,11 @@ class Trial:
 
     def _gaps(self) -> list[tuple[float, float]]:
         again = [(sent, end) for sent, end, sendings in self.waits if sendings > 1]
-        met = [[end for sent, end in again if sent < after and end > kill] for kill, after in self._spans()]
-        return [(kill, max(ends, default=kill)) for kill, ends in zip(self.killed, met, strict=True)]
-
-    def _spans(self) -> list[tuple[float, float]]:
-        """From each kill to the next."""
-        return list(zip(self.killed, [*self.killed[1:], float("inf")], strict=True))
+        found = []
+        for kill, back in zip(self.killed, self.back, strict=True):
+            met = [end for sent, end in again if sent < back and end > kill]
+            found.append((kill, max(met, default=back)))
+        return found
 
 
 class Visitor:
