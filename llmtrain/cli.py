@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-from llmtrain.errors import Interrupted, LlmtrainError
+from llmtrain.errors import ConfigError, Interrupted, LlmtrainError
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
 
@@ -108,13 +108,26 @@ def runs(
     root: Annotated[
         Path | None, typer.Argument(metavar="ROOT", help="Where the runs are; else $LLMTRAIN_RUNS, or runs.")
     ] = None,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Go on showing them, with live curves; needs a terminal. Ctrl-C ends it.")
+    ] = False,
+    every: Annotated[
+        float | None, typer.Option(metavar="SECONDS", help="How often --watch looks again; else once a second.")
+    ] = None,
 ) -> None:
     """Show what came from what, how it stands, its step and headline metric."""
     from rich.console import Console
 
     from llmtrain.run.listing import table
 
+    if every is not None and not watch:
+        raise ConfigError("--every does nothing without --watch; add it, or leave --every out")
     place = root or Path(os.environ.get("LLMTRAIN_RUNS") or "runs")
+    if watch:
+        from llmtrain.run import watch as live
+
+        live.watch(place, 1.0 if every is None else every, Console(), must_exist=root is not None)
+        return
     view = table(place) if root or place.is_dir() else None
     if view:
         Console().print(view)

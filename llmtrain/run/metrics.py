@@ -15,6 +15,7 @@ from llmtrain.run.directory import finite
 from llmtrain.run.trackers import Tracker, open_trackers
 
 log = logging.getLogger("llmtrain")
+WHOLE = 300  # digits; the largest float has 309
 
 
 class Metrics:
@@ -77,15 +78,23 @@ def read(path: Path) -> list[dict[str, Any]]:
         lines = path.read_bytes().split(b"\n")
     except FileNotFoundError:
         return []
-    return [row for row in map(_parse, lines) if row is not None]
+    return [row for row in map(parse, lines) if row is not None]
 
 
-def _parse(line: bytes) -> dict[str, Any] | None:
+def parse(line: bytes) -> dict[str, Any] | None:
+    """The row in a line; None where it holds none, as a half line or a damaged one."""
     try:
-        row = json.loads(line)
-    except ValueError:
+        row = json.loads(line, parse_int=_whole)
+    except (ValueError, RecursionError):
         return None
     return row if isinstance(row, dict) and isinstance(row.get("step"), int) else None
+
+
+def _whole(digits: str) -> int:
+    """A whole number that a float can hold as well: nobody who reads rows shall meet one that cannot be plotted."""
+    if len(digits) > WHOLE:
+        raise ValueError(digits)
+    return int(digits)
 
 
 def _keep(path: Path, step: int) -> list[dict[str, Any]]:
