@@ -136,6 +136,35 @@ def runs(
 
 
 @app.command()
+def samples(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run of pretrain, sft, ppo, dpo, sample or eval.")],
+    step: Annotated[
+        int | None, typer.Option(metavar="N", help="Of this step; else of the first, the middle and the newest.")
+    ] = None,
+    every: Annotated[bool, typer.Option("--all", help="Of every step.")] = False,
+    prompt: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="Only prompts that hold this text, in any case.")
+    ] = None,
+    rows: Annotated[int, typer.Option(metavar="N", min=1, help="At most so many prompts.")] = 10,
+) -> None:
+    """Show what the model wrote at each evaluation, side by side; piped, as plain lines that are not cut."""
+    from rich.console import Console
+
+    from llmtrain.run import reading
+    from llmtrain.run.listing import run_at
+    from llmtrain.run.samples import read
+
+    found = reading.chosen(read(run_at(run), step, every), prompt)
+    console = Console()
+    if console.is_terminal:
+        console.print(reading.table(found, rows, console.width))
+    else:
+        typer.echo("\n".join(reading.plain(found, rows)))
+    for note in reading.notes(found, rows):
+        typer.echo(note, err=True)
+
+
+@app.command()
 def doctor(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run directories; a pipeline with its stages.")],
 ) -> None:

@@ -96,7 +96,7 @@ def _machine(config: Common) -> Iterator[str]:
 
 
 def _trackers(config: Common) -> Iterator[str]:
-    for name in ("tensorboard", "wandb"):
+    for name in ("tensorboard", "wandb", "trackio"):
         if getattr(config.log, name) and find_spec(name) is None:
             yield f"log.{name}: {name} is not installed; pip install 'llmtrain[{name}]', or set it to false"
 
