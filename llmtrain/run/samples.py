@@ -44,8 +44,8 @@ class Read:
 
 def steps(run: Path) -> dict[int, Path]:
     """The sample files of a training run by step, ascending."""
-    found = {file.stem.removeprefix("step-"): file for file in (run / FOLDER).glob("step-*.jsonl")}
-    return {int(step): found[step] for step in sorted(found, key=int) if step.isdecimal()} if found else {}
+    files = {file.stem.removeprefix("step-"): file for file in (run / FOLDER).glob("step-*.jsonl")}
+    return dict(sorted((int(step), file) for step, file in files.items() if step.isdecimal()))
 
 
 def read(run: Path, step: int | None = None, every: bool = False) -> Read:

@@ -27,6 +27,7 @@ class Watcher:
         self._lives: dict[Path, Live] = {}
         self._shot = Shot([], [])
         self._next = 0.0
+        self.pause = 1 / BUSY  # until the tree is read again, in times of what reading it took
 
     def look(self) -> Shot:
         """The tree as it stands; where there are many runs it is read less often, the running ones every time."""
@@ -42,7 +43,7 @@ class Watcher:
             tops = forest(self.root, told)
             self._lives = seen
             self._shot = Shot(tops, [(entry, seen[entry.path]) for entry in _going(tops) if entry.path in seen])
-            self._next = began + (time.monotonic() - began) / BUSY
+            self._next = began + (time.monotonic() - began) * self.pause
         else:
             for entry, live in self._shot.going:
                 live.look()
