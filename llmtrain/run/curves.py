@@ -7,6 +7,7 @@ from itertools import pairwise
 
 DOTS = ((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80))  # of U+2800, by row from the top, then column
 BLANK = 0x2800
+MANY = 4096
 BEGINNING, FLAT = 10, 3  # the first tenth is left out where the range is three times as wide with it
 
 
@@ -26,7 +27,7 @@ def draw(steps: Sequence[int], values: Sequence[float], width: int, height: int)
     A beginning that would press the rest flat is left out: nothing stands there.
     """
     cells = [[0] * width for _ in range(height)]
-    points = columns(steps, values, 2 * width)
+    points = columns(*thinned(steps, values), 2 * width)
     start = _start(points)
     low, high = min(points[start:]), max(points[start:])
     levels = _levels(points[start:], low, high, 4 * height)
@@ -36,6 +37,18 @@ def draw(steps: Sequence[int], values: Sequence[float], width: int, height: int)
             row, dot = divmod(4 * height - 1 - y, 4)
             cells[row][x // 2] |= DOTS[dot][x % 2]
     return Curve(["".join(chr(BLANK + cell) for cell in row) for row in cells], low, high)
+
+
+def thinned(steps: Sequence[int], values: Sequence[float]) -> tuple[Sequence[int], Sequence[float]]:
+    """A long series as some thousands of means, so that drawing it again each second costs little."""
+    size = -(-len(values) // MANY)
+    if size <= 1:
+        return steps, values
+    return steps[::size], [_mean(values[start : start + size]) for start in range(0, len(values), size)]
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)  # statistics.fmean raises where a sum is too large
 
 
 def columns(steps: Sequence[int], values: Sequence[float], n: int) -> list[float]:

@@ -82,28 +82,45 @@ def _head(root: Path, tree: Sequence[Line], clock: str, width: int) -> Text:
 
 def _panels(going: Sequence[tuple[Entry, Live]], width: int, room: int) -> list[list[Text]]:
     """The running runs with curves as high and as many as there is room for, an empty line behind each."""
-    for high, many in SIZES:
-        panels = [_panel(entry, live, width, high, many) for entry, live in going]
-        if sum(len(panel) + 1 for panel in panels) <= room:
-            return panels
+
+    def needed(size: tuple[int, int]) -> int:
+        return sum(_height(live, width, *size) + 1 for _, live in going)
+
+    high, many = next((size for size in SIZES if needed(size) <= room), SIZES[-1])
+    panels = [_panel(entry, live, width, high, many) for entry, live in going]
     while panels and sum(len(panel) + 1 for panel in panels) > room:  # the tree still names the others
         panels.pop()
     return panels
 
 
+def _height(live: Live, width: int, high: int, many: int) -> int:
+    """Lines of _panel, without drawing it."""
+    rows = len(_rows(live, width, many))
+    return 1 + rows * high + _gap(high) * max(0, rows - 1) + len(live.findings[:TOLD])
+
+
 def _panel(entry: Entry, live: Live, width: int, high: int, many: int) -> list[Text]:
-    names = [name for name in CURVES.get(live.command, ()) if live.record.last(name, 2)][:many]
-    across = 2 if width >= WIDE else 1
-    each = (width - 4 * (across - 1)) // across
-    out = [_title(entry, live)]
-    for start in range(0, len(names), across):
-        beside = [_curve(live, name, each, high) for name in names[start : start + across]]
-        out += [Text()] if high > 2 and start else []  # high curves would run into each other
+    out, each = [_title(entry, live)], (width - 4) // 2 if width >= WIDE else width
+    for i, names in enumerate(_rows(live, width, many)):
+        out += [Text()] * (_gap(high) if i else 0)
+        beside = [_curve(live, name, each, high) for name in names]
         out += [Text("    ").join(parts) for parts in zip(*beside, strict=True)]
     for finding in live.findings[:TOLD]:
         out.append(plain(f"  doctor: {finding.name}: {finding.seen.says}"))
         out[-1].stylize("red" if finding.severe else "yellow")
     return out
+
+
+def _rows(live: Live, width: int, many: int) -> list[list[str]]:
+    """The numbers whose curves stand side by side: those of which there are two values, one makes no curve."""
+    names = [name for name in CURVES.get(live.command, ()) if live.record.last(name, 2)][:many]
+    across = 2 if width >= WIDE else 1
+    return [names[start : start + across] for start in range(0, len(names), across)]
+
+
+def _gap(high: int) -> int:
+    """Empty lines between curves: high ones would run into each other."""
+    return 1 if high > 2 else 0
 
 
 def _title(entry: Entry, live: Live) -> Text:
