@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from llmtrain.errors import Interrupted, LlmtrainError
+from llmtrain.errors import ConfigError, Interrupted, LlmtrainError
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
 
@@ -119,18 +119,60 @@ def runs(
     root: Annotated[
         Path | None, typer.Argument(metavar="ROOT", help="Where the runs are; else $LLMTRAIN_RUNS, or runs.")
     ] = None,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Go on showing them, with live curves; needs a terminal. Ctrl-C ends it.")
+    ] = False,
+    every: Annotated[
+        float | None, typer.Option(metavar="SECONDS", help="How often --watch looks again; else once a second.")
+    ] = None,
 ) -> None:
     """Show what came from what, how it stands, its step and headline metric."""
     from rich.console import Console
 
     from llmtrain.run.listing import table
 
+    if every is not None and not watch:
+        raise ConfigError("--every does nothing without --watch; add it, or leave --every out")
     place = root or Path(os.environ.get("LLMTRAIN_RUNS") or "runs")
+    if watch:
+        from llmtrain.run import watch as live
+
+        live.watch(place, 1.0 if every is None else every, Console(), must_exist=root is not None)
+        return
     view = table(place) if root or place.is_dir() else None
     if view:
         Console().print(view)
     else:
         typer.echo(f"no runs in {place} yet; try: llmtrain pipeline")
+
+
+@app.command()
+def samples(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run of pretrain, sft, ppo, dpo, sample or eval.")],
+    step: Annotated[
+        int | None, typer.Option(metavar="N", help="Of this step; else of the first, the middle and the newest.")
+    ] = None,
+    every: Annotated[bool, typer.Option("--all", help="Of every step.")] = False,
+    prompt: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="Only prompts that hold this text, in any case.")
+    ] = None,
+    rows: Annotated[int, typer.Option(metavar="N", min=1, help="At most so many prompts.")] = 10,
+) -> None:
+    """Show what the model wrote at each evaluation, side by side; piped, as plain lines that are not cut."""
+    from rich.console import Console
+
+    from llmtrain.run import reading
+    from llmtrain.run.listing import run_at
+    from llmtrain.run.samples import read
+
+    found = reading.chosen(read(run_at(run), step, every), prompt)
+    console = Console()
+    if console.is_terminal:
+        console.print(reading.table(found, rows, console.width))
+    else:
+        typer.echo("\n".join(reading.plain(found, rows)))
+    for note in reading.notes(found, rows):
+        typer.echo(note, err=True)
 
 
 @app.command()

@@ -24,7 +24,7 @@ BELOW: dict[str, set[str]] = {
     "models": {"errors", "data", "text", "objectives"},
     "rollout": {"errors", "data", "models"},
     "doctor": {"objectives"},  # intervals.py, which is plain numbers
-    "run": {"errors", "launch", "config", "doctor"},
+    "run": {"errors", "launch", "config", "doctor", "web"},  # web/visible.py: answers in a terminal
     "launch": {"errors", "run", "config", "stages", "report"},  # execute() looks the stage up by its name
     "loop": {"errors", "run", "launch", "objectives"},
     "evaluate": {"errors", "data", "loop", "objectives"},

@@ -57,7 +57,7 @@ def test_the_table_of_commands_is_the_schemas():
 def test_help_lists_every_command(tmp_path):
     shown = llmtrain("--help", cwd=tmp_path)
     assert shown.returncode == 0
-    for command in (*COMMANDS, "resume", "runs", "doctor"):
+    for command in (*COMMANDS, "resume", "runs", "samples", "doctor"):
         assert re.search(rf"^  {command} ", shown.stdout, re.MULTILINE)
 
 
@@ -100,6 +100,9 @@ def test_version(args):
         (["resume"], 2, "RUN"),
         (["resume", "nowhere"], 2, "nowhere does not exist; llmtrain runs lists the runs"),
         (["runs", "nowhere"], 2, "nowhere: no such folder"),
+        (["runs", "--watch"], 2, "--watch draws on a terminal, and the output is none"),
+        (["runs", "--every", "2"], 2, "--every does nothing without --watch"),
+        (["samples", "nowhere"], 2, "nowhere does not exist; llmtrain runs lists the runs"),
     ],
 )
 def test_a_wrong_command_line_is_one_message(tmp_path, args, code, message):

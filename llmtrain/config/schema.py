@@ -37,6 +37,7 @@ class Log:
     progress: bool = MISSING
     tensorboard: bool | None = MISSING
     wandb: bool = MISSING
+    trackio: bool = MISSING
 
 
 @dataclass

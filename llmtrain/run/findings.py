@@ -26,9 +26,9 @@ def of(path: Path) -> list[Finding]:
     return examine(record_of(metrics.read(path / "metrics.jsonl"), read_counts(path)))
 
 
-def names(path: Path, result: dict[str, Any]) -> list[str]:
-    """The names of what its result records; of a run without result (it goes on, or died) of what holds now."""
-    recorded = result.get("findings") if result else [{"name": finding.name} for finding in of(path)]
+def names(result: dict[str, Any]) -> list[str]:
+    """The names of what a result records."""
+    recorded = result.get("findings")
     entries = recorded if isinstance(recorded, list) else []
     return list(dict.fromkeys(str(entry["name"]) for entry in entries if isinstance(entry, dict) and "name" in entry))
 

@@ -2,6 +2,7 @@
 
 import os
 import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,8 @@ from rich.table import Table
 from rich.text import Text
 
 from llmtrain.errors import InitError, RunError
-from llmtrain.run import directory, findings, lineage, metrics
+from llmtrain.run import directory, findings, lineage
+from llmtrain.run.live import Live
 
 COLORS = {"finished": "green", "stopped": "green", "running": "cyan", "failed": "red", "died": "red"}
 OTHER_COLOR = "yellow"
@@ -83,15 +85,20 @@ def table(root: str | Path) -> Table | None:
     view = Table(title=f"runs in {root}", title_justify="left")
     for column, form in COLUMNS.items():
         view.add_column(column, **form)
-    for entry in entries:
-        _add(view, entry)
+    for line in lines(entries):
+        cells = [plain(cell) for cell in (line.label, line.entry.state, line.entry.step, line.entry.headline, line.age)]
+        cells[1].stylize(color(line.entry))
+        view.add_row(*cells)
     return view
 
 
-def forest(root: Path) -> list[Entry]:
-    """The runs without a parent under `root`, each with its descendants."""
+def forest(root: Path, told: Callable[[Path], Live] | None = None) -> list[Entry]:
+    """The runs without a parent under `root`, each with its descendants.
+
+    told: what a run without result has told so far; a caller that asks again and again keeps it.
+    """
     root = root.resolve()
-    entries = {path: _entry(path, root) for path in _runs(root)}
+    entries = {path: _entry(path, root, told or _told) for path in _runs(root)}
     tops = []
     for path, entry in entries.items():
         above = _parents(path, entries)
@@ -139,15 +146,22 @@ def _ancestors(run: Path, entries: dict[Path, Entry]) -> set[Path]:
     return over
 
 
-def _entry(path: Path, root: Path) -> Entry:
+def _entry(path: Path, root: Path, told: Callable[[Path], Live]) -> Entry:
     state = directory.state(path)
     result: dict[str, Any] = {}
     if state not in ("running", "died"):
         result = directory.read_result(path) or {}
-    step = result.get("step", _last_step(path))
-    sick = findings.names(path, result)
+    live = None if result else told(path)
+    step = live.step if live else result.get("step", 0)
+    sick = list(dict.fromkeys(f.name for f in live.findings)) if live else findings.names(result)
     headline = "; ".join(filter(None, (_headline(result), "doctor: " + ", ".join(sick) if sick else "")))
     return Entry(path, str(path.relative_to(root)), state, str(step), headline, _created(path))
+
+
+def _told(path: Path) -> Live:
+    live = Live(path)
+    live.look()
+    return live
 
 
 def _headline(result: dict[str, Any]) -> str:
@@ -156,11 +170,6 @@ def _headline(result: dict[str, Any]) -> str:
     name = result.get("headline")
     value = result.get("value", (result.get("metrics") or {}).get(name))
     return f"{name} {value:.4g}" if isinstance(value, int | float) else ""
-
-
-def _last_step(path: Path) -> int:
-    rows = metrics.read(path / "metrics.jsonl")
-    return rows[-1]["step"] if rows else 0
 
 
 def _created(path: Path) -> float | None:
@@ -181,20 +190,34 @@ def _age(created: float | None) -> str:
     return f"{seconds:.0f}s"
 
 
-def _add(view: Table, entry: Entry, above: tuple[Path, ...] = ()) -> None:
-    """A line, and those of its children; what lies in a run above is named from there on."""
-    inside = next((run for run in reversed(above) if run in entry.path.parents), None)
-    label = str(entry.path.relative_to(inside)) if inside else entry.label
-    others = [other.removeprefix(entry.label.removesuffix(label)) for other in entry.others]
-    cells = [
-        ("  " * (len(above) - 1) + "└ " if above else "") + " ← ".join([label, *others]),
-        entry.state,
-        entry.step,
-        entry.headline,
-        _age(entry.created),
-    ]
-    safe = [Text("".join(c if c.isprintable() else "?" for c in cell)) for cell in cells]
-    safe[1].stylize(COLORS.get(entry.state, OTHER_COLOR))
-    view.add_row(*safe)
-    for child in entry.children:
-        _add(view, child, (*above, entry.path))
+@dataclass(frozen=True)
+class Line:
+    """A run as a line of the tree."""
+
+    label: str
+    entry: Entry
+    above: tuple[Path, ...]  # the runs that it hangs under
+
+    @property
+    def age(self) -> str:
+        return _age(self.entry.created)
+
+
+def lines(entries: Sequence[Entry], above: tuple[Path, ...] = ()) -> Iterator[Line]:
+    """The tree from top to bottom; what lies in a run above is named from there on."""
+    for entry in entries:
+        inside = next((run for run in reversed(above) if run in entry.path.parents), None)
+        label = str(entry.path.relative_to(inside)) if inside else entry.label
+        others = [other.removeprefix(entry.label.removesuffix(label)) for other in entry.others]
+        branch = "  " * (len(above) - 1) + "└ " if above else ""
+        yield Line(branch + " ← ".join([label, *others]), entry, above)
+        yield from lines(entry.children, (*above, entry.path))
+
+
+def plain(cell: str) -> Text:
+    """Without markup, control characters as question marks: names and reasons come from anywhere."""
+    return Text("".join(c if c.isprintable() else "?" for c in cell))
+
+
+def color(entry: Entry) -> str:
+    return COLORS.get(entry.state, OTHER_COLOR)

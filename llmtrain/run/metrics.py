@@ -6,6 +6,7 @@ Only keys that start with `time/` depend on the machine: the rest of a resumed r
 import json
 import logging
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from llmtrain.run.directory import finite
 from llmtrain.run.trackers import Tracker, open_trackers
 
 log = logging.getLogger("llmtrain")
+WHOLE = 300  # digits; the largest float has 309
 
 
 class Metrics:
@@ -28,12 +30,15 @@ class Metrics:
         self.path = path
         self.latest: dict[str, float] = {}  # the newest value of each name
         try:
-            for row in _keep(path, resume_step or 0):
+            kept, dropped = _keep(path, resume_step or 0)
+            for row in kept:
                 self._note(row)
             self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
         except OSError as error:
             raise RunError(f"{path}: cannot be written ({error.strerror})") from error
-        self._trackers: list[Tracker] = open_trackers(trackers, path.parent, resume_step or 0)
+        self._trackers: list[Tracker] = open_trackers(
+            trackers, path.parent, resume_step or 0, frozenset((row["step"], name) for row in dropped for name in row)
+        )
 
     def log(self, step: int, values: dict[str, float]) -> None:
         """Append one line; numbers that are not finite become null. A full disk costs the line, not the run."""
@@ -59,12 +64,15 @@ class Metrics:
 
     def close(self) -> None:
         os.close(self._file)
-        for tracker in self._trackers:
-            tracker.close()
+        for tracker in list(self._trackers):
+            self._try(tracker, tracker.close)
 
     def _track(self, tracker: Tracker, step: int, values: dict[str, Any]) -> None:
+        self._try(tracker, lambda: tracker.log(step, {name: v for name, v in values.items() if name != "step"}))
+
+    def _try(self, tracker: Tracker, act: Callable[[], None]) -> None:
         try:
-            tracker.log(step, {name: value for name, value in values.items() if name != "step"})
+            act()
         except Exception as error:  # a service out of reach must not end a training run
             name = type(tracker).__name__
             log.warning("%s failed and is off from here on, metrics.jsonl goes on (%s)", name, error)
@@ -77,23 +85,33 @@ def read(path: Path) -> list[dict[str, Any]]:
         lines = path.read_bytes().split(b"\n")
     except FileNotFoundError:
         return []
-    return [row for row in map(_parse, lines) if row is not None]
+    return [row for row in map(parse, lines) if row is not None]
 
 
-def _parse(line: bytes) -> dict[str, Any] | None:
+def parse(line: bytes) -> dict[str, Any] | None:
+    """The row in a line; None where it holds none, as a half line or a damaged one."""
     try:
-        row = json.loads(line)
-    except ValueError:
+        row = json.loads(line, parse_int=_whole)
+    except (ValueError, RecursionError):
         return None
     return row if isinstance(row, dict) and isinstance(row.get("step"), int) else None
 
 
-def _keep(path: Path, step: int) -> list[dict[str, Any]]:
-    """Rewrite the file with the lines up to `step`, unless that is all there is; returns these rows."""
+def _whole(digits: str) -> int:
+    """A whole number that a float can hold as well: nobody who reads rows shall meet one that cannot be plotted."""
+    if len(digits) > WHOLE:
+        raise ValueError(digits)
+    return int(digits)
+
+
+def _keep(path: Path, step: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Rewrite the file with the rows up to `step`, unless that is all there is; returns these rows and the others."""
     if not path.exists():
-        return []
-    rows = [row for row in read(path) if step > 0 and row["step"] <= step]
-    text = "".join(json.dumps(row) + "\n" for row in rows)
+        return [], []
+    there = read(path)
+    kept = [row for row in there if step > 0 and row["step"] <= step]
+    dropped = there if step == 0 else [row for row in there if row["step"] > step]
+    text = "".join(json.dumps(row) + "\n" for row in kept)
     if text.encode() != path.read_bytes():
         durable.write_text(path, text)
-    return rows
+    return kept, dropped

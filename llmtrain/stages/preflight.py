@@ -27,6 +27,7 @@ from llmtrain.rollout.function import Function
 from llmtrain.rollout.rules import Score, ask, rule
 from llmtrain.run import durable, lineage
 from llmtrain.run.directory import CONFIG
+from llmtrain.run.trackers import TRACKERS
 from llmtrain.stages import lineup, outputs
 from llmtrain.stages.plan import Step
 
@@ -112,7 +113,7 @@ def _machine(config: Common) -> Iterator[str]:
 
 
 def _trackers(config: Common) -> Iterator[str]:
-    for name in ("tensorboard", "wandb"):
+    for name in TRACKERS:
         if getattr(config.log, name) and find_spec(name) is None:
             yield f"log.{name}: {name} is not installed; pip install 'llmtrain[{name}]', or set it to false"
 

@@ -32,7 +32,8 @@ def mesh_of(config: Common) -> Mesh:
 def trackers(log: Log) -> tuple[str, ...]:
     """Which trackers get a copy of the metrics: TensorBoard also unasked, where it is installed."""
     board = find_spec("tensorboard") is not None if log.tensorboard is None else log.tensorboard
-    return tuple(name for name, wanted in (("tensorboard", board), ("wandb", log.wandb)) if wanted)
+    wanted = {"tensorboard": board, "wandb": log.wandb, "trackio": log.trackio}
+    return tuple(name for name in wanted if wanted[name])
 
 
 def session_of(config: Common, path: Path, mesh: Mesh, *, higher_is_better: bool = False) -> Session:
