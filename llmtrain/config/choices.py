@@ -91,6 +91,11 @@ class Annotator(Enum):
     simulated = "simulated"
 
 
+class AnswerFormat(Enum):
+    text = "text"
+    jsonl = "jsonl"
+
+
 class Stage(Enum):
     pretrain = "pretrain"
     sft = "sft"

@@ -9,7 +9,7 @@ from typing import Any
 
 from omegaconf import MISSING
 
-from llmtrain.config.choices import Annotator, Architecture, DataName, Device, DPOLoss, Dtype, Improve, OnBadRow
+from llmtrain.config.choices import Annotator, AnswerFormat, Architecture, DataName, Device, DPOLoss, Dtype, Improve, OnBadRow
 
 # isort: split
 from llmtrain.config.choices import ScheduleName, Stage, Tie, TokenizerName
@@ -109,9 +109,13 @@ class Loop:
 
 
 @dataclass
-class Sampling:
+class Decoding:
     max_new_tokens: int = number(1)
     temperature: float = number(0)
+
+
+@dataclass
+class Sampling(Decoding):
     batch_rows: int = number(1)
 
 
@@ -222,6 +226,20 @@ class Eval(Common):
 
 
 @dataclass
+class Chat(Common):
+    """`llmtrain chat`: no run, so there is nothing to resume."""
+
+    models: list[str] = MISSING
+    judged_by: str | None = MISSING
+    system: str | None = MISSING
+    prompt: str | None = MISSING
+    format: AnswerFormat = MISSING
+    web: bool = MISSING
+    port: int = number(0, 65535)
+    sampling: Decoding = MISSING
+
+
+@dataclass
 class Preview(Common):
     """`llmtrain data`: what a stage will see."""
 
@@ -251,4 +269,4 @@ class Pipeline(Common):
 
 _stages: tuple[type[Common], ...] = (Pretrain, SFT, Sample, Reward, PPO, DPO, Eval)
 COMMANDS: dict[str, type[Common]] = {stage.__name__.lower(): stage for stage in _stages}
-COMMANDS |= {"data": Preview, "pipeline": Pipeline}
+COMMANDS |= {"data": Preview, "chat": Chat, "pipeline": Pipeline}

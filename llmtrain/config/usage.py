@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from llmtrain.config.paths import CONF, defaults, groups, recipes, summary
-from llmtrain.config.words import POSITIONAL
+from llmtrain.config.words import POSITIONAL, SHORTHANDS
 
 EXAMPLES = {
     "pretrain": ["data=my.txt", "conf=shakespeare-char data=tinyshakespeare.txt", "-m optimizer.lr=1e-3,3e-3"],
@@ -19,6 +19,11 @@ EXAMPLES = {
     ],
     "dpo": ["data=runs/sample/tiny/latest beta=0.3", "data=preferences.json"],
     "eval": ["runs/ppo/tiny/latest", "runs/sft/tiny/latest runs/ppo/tiny/latest reference=latest judged_by=latest"],
+    "chat": [
+        "runs/ppo/tiny/latest",
+        "runs/pretrain/tiny/latest runs/sft/tiny/latest runs/ppo/tiny/latest judged_by=latest",
+        "runs/ppo/tiny/latest --web",
+    ],
     "data": ["stage=sft data=alpaca.json", "stage=pretrain data=[corpus/,more.txt]"],
     "pipeline": ["rounds=2", "improve=dpo", "ppo.kl.coef=0.5 sft.epochs=2"],
 }
@@ -55,10 +60,14 @@ Examples:
 {examples}
 
 Flags:
-  --cfg job        Print the configuration instead of running.
+{_own(command)}  --cfg job        Print the configuration instead of running.
   -m, --multirun   Sweep: every combination of comma-separated values.
   --hydra-help     Hydra's other flags.
   --help           This page."""
+
+
+def _own(command: str) -> str:
+    return "".join(f"  {flag:<16} {text}\n" for flag, text in SHORTHANDS.get(command, {}).items())
 
 
 def _options(group: str, names: list[str], chosen: str | None) -> str:

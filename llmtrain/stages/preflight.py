@@ -59,7 +59,7 @@ def check(config: Common, steps: Sequence[Step], made: Path) -> None:
     """
     pipeline = config.command == "pipeline"
     faults = [*_machine(config), *_trackers(config)]
-    for step in steps if pipeline or config.command in (*KINDS, "eval", "data") else ():
+    for step in steps if pipeline or config.command in (*KINDS, "eval", "data", "chat") else ():
         prefix = f"{step.command}." if pipeline else ""
         faults += [prefix + fault for fault in _surroundings(step.config, made)]
     if faults:
@@ -68,6 +68,8 @@ def check(config: Common, steps: Sequence[Step], made: Path) -> None:
 
 def _surroundings(config: Any, made: Path) -> Iterator[str]:
     yield from _models(config, made)
+    if config.command == "chat":
+        return
     yield from _rows(config, made)
     if config.command == "ppo" and config.judge.name is not JudgeName.reward:
         yield from _text_judge(config, partial(text_function, config.judge), made)
@@ -102,8 +104,9 @@ def _trackers(config: Common) -> Iterator[str]:
 
 
 def _models(config: Any, made: Path) -> Iterator[str]:
-    if config.command == "eval":
-        wanted = [(role, init, lineup.stages_of(role, init)) for role, init in lineup.named(config).items()]
+    if config.command in ("eval", "chat"):
+        named = lineup.named(config) if config.command == "eval" else lineup.talking(config)
+        wanted = [(role, init, lineup.stages_of(role, init)) for role, init in named.items()]
     else:
         named = {"init": config.init}
         if config.command == "ppo":
@@ -121,8 +124,11 @@ def _models(config: Any, made: Path) -> Iterator[str]:
                 found[key] = lineage.resolve_model(init, root=config.run.root, name=config.run.name, stages=stages)
             except LlmtrainError as error:
                 yield f"{key}: {str(error).removeprefix('init=')}"
-    if config.command == "eval" and len(found) == len(wanted):
-        yield from lineup.faults(config, found)
+    if len(found) == len(wanted):
+        if config.command == "eval":
+            yield from lineup.faults(config, found)
+        elif config.command == "chat":
+            yield from lineup.talk_faults(config, found)
 
 
 def _rows(config: Any, made: Path) -> Iterator[str]:

@@ -1,0 +1,113 @@
+"""Answers for a terminal: streamed side by side where it is wide enough, else one below the other.
+
+What a model wrote is shown through web/visible.py alone and never read as markup (reliability S19).
+"""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from llmtrain.chat.conversation import Round
+from llmtrain.chat.panel import Answer
+from llmtrain.web.visible import visible
+
+NARROWEST = 34  # characters of a column; below it answers stand one below the other
+EVERY = 0.05  # seconds between two pictures of growing columns
+NAME, QUIET, BEST = "bold cyan", "dim", "bold green"
+
+
+def footer(answer: Answer) -> str:
+    """Length, how it ended and the score, in a line."""
+    parts = [f"{answer.tokens} token{'s' * (answer.tokens != 1)}"]
+    parts += ["stopped"] if answer.stopped else [] if answer.ended else ["cut off"]
+    parts += [f"score {answer.score:+.2f}"] if answer.score is not None else []
+    parts += [f"no score: {visible(answer.unscored)}"] if answer.unscored else []
+    parts += [f"the oldest {answer.dropped} messages no longer fit, left out"] if answer.dropped else []
+    return " · ".join(parts)
+
+
+def best(found: Round) -> str | None:
+    """The label with the highest score, where there is something to compare."""
+    scores = {label: answer.score for label, answer in found.answers.items() if answer.score is not None}
+    return max(scores, key=lambda label: scores[label]) if len(scores) > 1 else None
+
+
+class Display:
+    """Shows the rounds of a conversation on a console."""
+
+    def __init__(self, console: Console, labels: Sequence[str]):
+        self.console, self.labels = console, list(labels)
+
+    @property
+    def wide(self) -> bool:
+        return len(self.labels) > 1 and self.console.width >= NARROWEST * len(self.labels)
+
+    def say(self, text: str, style: str = QUIET) -> None:
+        """A line of the program's own."""
+        self.console.print(Text(visible(text), style))
+
+    @contextmanager
+    def streaming(self) -> Iterator[Callable[[str, str], None]]:
+        """Inside the block answers grow on the screen: call what it gives with (label, piece)."""
+        if not self.wide:
+            self._last: str | None = None
+            yield self._below
+            return
+        texts = dict.fromkeys(self.labels, "")
+        with Live(console=self.console, auto_refresh=False, transient=True) as live:
+            shown = [0.0]
+
+            def tell(label: str, piece: str) -> None:
+                texts[label] += visible(piece)
+                if piece and time.monotonic() - shown[0] > EVERY:
+                    shown[0] = time.monotonic()
+                    live.update(self._columns({key: Text(text) for key, text in texts.items()}), refresh=True)
+
+            yield tell
+
+    def _below(self, label: str, piece: str) -> None:
+        if label != self._last:
+            self._head(label)
+            self._last = label
+        self.console.print(Text(visible(piece)), end="", soft_wrap=True)
+
+    def _head(self, label: str) -> None:
+        if len(self.labels) > 1:
+            self.console.print(Text(f"\n\n{label}" if self._last else label, NAME))
+
+    def finished(self, found: Round) -> None:
+        """Show what stands below a round, and in columns the round itself."""
+        if self.wide:
+            self.console.print(self._columns({label: self._cell(found, label) for label in self.labels}))
+            return
+        if self._last:
+            self.console.print()
+        for label in self.labels:
+            line = self._end(found, label)
+            name = f"{label}: " if len(self.labels) > 1 else ""
+            if line.plain:
+                self.console.print(Text(name, QUIET).append_text(line))
+        self.console.print()
+
+    def _columns(self, cells: dict[str, RenderableType]) -> Table:
+        table = Table(box=None, expand=True, padding=(0, 2, 0, 0), show_edge=False)
+        for label in self.labels:
+            table.add_column(Text(label, NAME), ratio=1, overflow="fold")
+        table.add_row(*(cells[label] for label in self.labels))
+        return table
+
+    def _cell(self, found: Round, label: str) -> RenderableType:
+        said = found.answers[label].text if label in found.answers else ""
+        return Group(Text(visible(said)), self._end(found, label), Text(""))
+
+    def _end(self, found: Round, label: str) -> Text:
+        if label in found.faults:
+            return Text(visible(found.faults[label]), "red")
+        if label not in found.answers:
+            return Text("not asked", QUIET)
+        return Text(footer(found.answers[label]), BEST if label == best(found) else QUIET)
