@@ -31,10 +31,11 @@ def footer(answer: Answer) -> str:
     return " · ".join(parts)
 
 
-def best(found: Round) -> str | None:
-    """The label with the highest score, where there is something to compare."""
-    scores = {label: answer.score for label, answer in found.answers.items() if answer.score is not None}
-    return max(scores, key=lambda label: scores[label]) if len(scores) > 1 else None
+def best(found: Round) -> set[str]:
+    """The labels with the highest score as it is shown, unless all have it."""
+    scores = {label: round(a.score, 2) for label, a in found.answers.items() if a.score is not None}
+    highest = {label for label, score in scores.items() if score == max(scores.values())}
+    return highest if len(highest) < len(scores) else set()
 
 
 class Display:
@@ -110,4 +111,4 @@ class Display:
             return Text(visible(found.faults[label]), "red")
         if label not in found.answers:
             return Text("not asked", QUIET)
-        return Text(footer(found.answers[label]), BEST if label == best(found) else QUIET)
+        return Text(footer(found.answers[label]), BEST if label in best(found) else QUIET)

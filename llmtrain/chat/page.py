@@ -1,4 +1,4 @@
-"""The page of `chat --web`: routes behind web/guard.py. History lives in the page and comes along with each question."""
+"""The page of `chat --web`: routes behind web/guard.py. History lives in the page and comes with each question."""
 
 import asyncio
 import json
@@ -23,8 +23,9 @@ from llmtrain.data.validate import BadRow
 from llmtrain.errors import DataError
 from llmtrain.web.assets import assets
 from llmtrain.web.doors import KEY_BYTES, Doors
-from llmtrain.web.guard import fields, guarded
+from llmtrain.web.guard import guarded
 from llmtrain.web.limits import Limits
+from llmtrain.web.requests import fields
 from llmtrain.web.serve import names
 from llmtrain.web.serve import serve as serve_app
 from llmtrain.web.visible import visible
@@ -32,6 +33,7 @@ from llmtrain.web.visible import visible
 HOST, PERSON = "127.0.0.1", "you"
 ROLES = ("system", "user", "assistant")
 FIELDS = {"model", "messages", "temperature", "number"}
+Event = dict[str, Any] | HTTPException
 NUMBERS = 2**31  # of questions; only a script in a loop gets there
 
 
@@ -112,10 +114,10 @@ async def _answering(panel: Panel, label: str, messages: list[Message], temperat
 
     Whoever closes the connection stops it. What comes instead of a first piece has a status of its own.
     """
-    loop, heard = asyncio.get_running_loop(), asyncio.Queue[dict[str, Any] | HTTPException]()
+    loop, heard = asyncio.get_running_loop(), asyncio.Queue[Event]()
     gone = threading.Event()
 
-    def put(event: dict[str, Any] | HTTPException) -> None:
+    def put(event: Event) -> None:
         loop.call_soon_threadsafe(heard.put_nowait, event)
 
     def tell(piece: str) -> None:
@@ -143,7 +145,7 @@ async def _answering(panel: Panel, label: str, messages: list[Message], temperat
         raise first
 
     async def lines() -> AsyncIterator[bytes]:
-        event = first
+        event: Event = first
         try:
             while not isinstance(event, HTTPException):
                 yield json.dumps(event).encode() + b"\n"

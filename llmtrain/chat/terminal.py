@@ -23,17 +23,15 @@ def converse(conversation: Conversation, console: Console) -> None:
     display = Display(console, list(conversation.panel.voices))
     for line in introduction(conversation.panel):
         display.say(line)
-    while (line := _line()) is not None:
+    while (typed := _line()) is not None:
         try:
-            if not line.strip():
-                continue
-            if commands.is_command(line):
-                done = commands.obey(line, conversation)
+            if commands.is_command(typed):
+                done = commands.obey(typed, conversation)
                 if done.quits:
                     return
                 display.say(done.message)
-            else:
-                _ask(line[1:] if line.startswith("//") else line, conversation, display)
+            elif typed.strip():
+                _ask(typed[1:] if typed.startswith("//") else typed, conversation, display)
         except DataError as error:
             display.say(str(error), "red")
 

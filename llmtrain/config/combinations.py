@@ -190,7 +190,9 @@ def _chat(config: Any) -> list[str]:
     if not config.models or not all(entry.strip() for entry in config.models):
         faults.append("models: name at least one run, checkpoint or model directory, and no empty one")
     alone = {"prompt": config.prompt is not None, "format": config.format is AnswerFormat.jsonl}
-    faults += [f"{key}: does nothing with web=true; drop one of them" for key, given in alone.items() if given and config.web]
+    faults += [
+        f"{key}: does nothing with web=true; drop one of them" for key, given in alone.items() if given and config.web
+    ]
     if config.port and not config.web:
         faults.append(f"port: {config.port} does nothing without a page; give --web, or drop it")
     unused = {"launch.nproc_per_node": config.launch.nproc_per_node > 1}

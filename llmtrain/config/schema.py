@@ -9,7 +9,17 @@ from typing import Any
 
 from omegaconf import MISSING
 
-from llmtrain.config.choices import Annotator, AnswerFormat, Architecture, DataName, Device, DPOLoss, Dtype, Improve, OnBadRow
+from llmtrain.config.choices import (
+    Annotator,
+    AnswerFormat,
+    Architecture,
+    DataName,
+    Device,
+    DPOLoss,
+    Dtype,
+    Improve,
+    OnBadRow,
+)
 
 # isort: split
 from llmtrain.config.choices import ScheduleName, Stage, Tie, TokenizerName

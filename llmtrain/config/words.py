@@ -13,7 +13,10 @@ VALUES = {
     "--info": ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath"),
     "--package": (),
 }
-POSITIONAL = {"eval": "models", "chat": "models"}  # command -> the key that words which are no settings give the list of
+POSITIONAL = {
+    "eval": "models",
+    "chat": "models",
+}  # command -> the key that words which are no settings give the list of
 LONG = {"-c": "--cfg", "-i": "--info", "-p": "--package", "-m": "--multirun"}
 
 # command -> flags of its own, which stand for settings, and what they are for

@@ -9,7 +9,7 @@ FORMAT = "[%(asctime)s] %(message)s"
 
 
 def plain(run: Path | None, rank: int = 0) -> None:
-    """Log to stderr and append to RUN/train.log, if there is a run. Processes behind the first tell only what is wrong."""
+    """Log to stderr and append to RUN/train.log, if there is a run. Processes behind the first tell what is wrong."""
     handlers: list[logging.Handler] = [logging.StreamHandler()]
     if run and run.is_dir():
         handlers.append(logging.FileHandler(run / "train.log"))

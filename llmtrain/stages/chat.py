@@ -8,7 +8,7 @@ from functools import partial
 from rich.console import Console
 from torch import Tensor
 
-from llmtrain.chat import page, script, terminal
+from llmtrain.chat import script, terminal
 from llmtrain.chat.conversation import Conversation
 from llmtrain.chat.panel import Panel, Scorer, Voice
 from llmtrain.config.choices import AnswerFormat
@@ -30,8 +30,17 @@ def talk(config: Chat) -> int:
     try:
         panel, heat = opened(config), config.sampling.temperature
         if config.web:
+            from llmtrain.chat import page  # the others need no server
+
             with StopSignal() as stop:  # the page has nothing to save: a signal is its ordinary end
-                page.serve(panel, config.system, heat, port=config.port, tell=print, poll=lambda: bool(stop.requested))
+                page.serve(
+                    panel,
+                    config.system,
+                    heat,
+                    port=config.port,
+                    tell=partial(print, flush=True),
+                    poll=lambda: bool(stop.requested),
+                )
             return 0
         conversation = Conversation(panel, system=config.system, temperature=heat)
         if config.prompt is None and sys.stdin.isatty():

@@ -115,6 +115,7 @@ async function answer(label, prompt, place, signal) {
   if (found.score !== undefined) {
     const shown = `${found.score < 0 ? "\u2212" : "+"}${Math.abs(found.score).toFixed(2)}`;
     place.score = el("span", { class: "score", title: `the score of ${about.judged_by}` }, `score ${shown}`);
+    place.score.value = Number(found.score.toFixed(2)); // as it is seen, so that what looks alike ranks alike
     place.foot.append(place.score);
   }
   return found;
@@ -137,11 +138,11 @@ async function ask(prompt) {
       round.answers[label] = await answer(label, prompt, places[label], signal);
     }
   }
-  const scored = labels.filter((label) => places[label].score);
-  if (scored.length > 1) {
-    const best = scored.reduce((a, b) => (round.answers[b].score > round.answers[a].score ? b : a));
-    places[best].score.classList.add("best");
-    places[best].score.title += ", the highest here";
+  const shown = labels.filter((label) => places[label].score).map((label) => places[label].score);
+  const highest = Math.max(...shown.map((badge) => badge.value));
+  const best = shown.filter((badge) => badge.value === highest);
+  if (best.length < shown.length) {
+    best.forEach((badge) => badge.classList.add("best"));
   }
   running = null;
   number += 1;
@@ -222,8 +223,9 @@ async function begin() {
     say($("status"), error.message, true);
     return;
   }
-  const judge = about.judged_by ? `; scored by ${about.judged_by}` : "";
-  $("who").textContent = about.models.map((model) => model.about).join(", ") + judge;
+  const judge = about.judged_by ? ` · scored by ${about.judged_by}` : "";
+  $("who").textContent = about.models.map((model) => model.label).join(", ") + judge;
+  $("who").title = about.models.map((model) => model.about).join(", ");
   const hint = "has no chat template: all that was said is one text to it, which it goes on with.";
   const untaught = about.models.filter((model) => !model.templated);
   $("hints").append(...untaught.map((model) => el("p", { class: "notice small" }, `${model.label} ${hint}`)));
