@@ -105,8 +105,9 @@ class Conversation:
         """Write `record` as JSON into a file that is not there yet. Raises DataError."""
         if not name or "\0" in name:
             raise DataError("no file named; write /save FILE")
-        file = Path(name).expanduser()
+        file = Path(name)
         try:
+            file = file.expanduser()
             with file.open("x", encoding="utf-8") as handle:
                 handle.write(json.dumps(self.record(), indent=1, ensure_ascii=False) + "\n")
         except FileExistsError:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable, Iterator
-from typing import TextIO
+from typing import BinaryIO, TextIO
 
 from llmtrain.chat.conversation import Conversation
 from llmtrain.chat.display import footer
@@ -10,15 +10,20 @@ from llmtrain.errors import DataError
 from llmtrain.web.visible import visible
 
 
-def prompts(given: str | None, stdin: TextIO) -> Iterator[tuple[str, str]]:
+def prompts(given: str | None, stdin: BinaryIO) -> Iterator[tuple[str, str]]:
     """(where it stands, prompt): the one that is given; all of standard input for `-`; else each line of it."""
     if given == "-":
-        yield "standard input", stdin.read().removesuffix("\n")
+        yield "standard input", _text(stdin.read())
     elif given is not None:
         yield "prompt", given
     else:
         for number, line in enumerate(stdin, 1):
-            yield f"standard input, line {number}", line.removesuffix("\n")
+            yield f"standard input, line {number}", _text(line)
+
+
+def _text(raw: bytes) -> str:
+    """Without the end of its last line. What is no UTF-8 becomes lone surrogates, which no prompt may hold."""
+    return raw.decode("utf-8", "surrogateescape").removesuffix("\n").removesuffix("\r")
 
 
 def answer_all(conversation: Conversation, asked: Iterable[tuple[str, str]], out: TextIO, *, lines: bool) -> None:

@@ -49,10 +49,7 @@ def usage(prog: str, command: str, text: str) -> str:
 
 Recipes (conf=, default tiny):
 {_table([(name, summary(path)) for name, path in recipes(command).items()])}
-
-Groups (GROUP=OPTION):
-{_table(list(options.items()))}
-
+{_groups(options)}
 Keys (KEY=VALUE; these are the values before a recipe):
 {_table(rows)}
 
@@ -64,6 +61,10 @@ Flags:
   -m, --multirun   Sweep: every combination of comma-separated values.
   --hydra-help     Hydra's other flags.
   --help           This page."""
+
+
+def _groups(options: dict[str, str]) -> str:
+    return f"\nGroups (GROUP=OPTION):\n{_table(list(options.items()))}\n" if options else ""
 
 
 def _own(command: str) -> str:

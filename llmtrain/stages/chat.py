@@ -1,5 +1,6 @@
 """chat: talk to models, in the terminal, in a page, or from a script. Nothing is trained and no run is left behind."""
 
+import io
 import os
 import signal
 import sys
@@ -43,17 +44,21 @@ def talk(config: Chat) -> int:
                 )
             return 0
         conversation = Conversation(panel, system=config.system, temperature=heat)
-        if config.prompt is None and sys.stdin.isatty():
+        if config.prompt is None and sys.stdin and sys.stdin.isatty():
             terminal.converse(conversation, Console(highlight=False))
         else:
-            sys.stdin.reconfigure(errors="surrogateescape")  # type: ignore[union-attr]  # bytes that are no UTF-8 are told of with their line
-            lines = config.format is AnswerFormat.jsonl
-            script.answer_all(conversation, script.prompts(config.prompt, sys.stdin), sys.stdout, lines=lines)
+            asked = script.prompts(config.prompt, sys.stdin.buffer if sys.stdin else io.BytesIO())
+            script.answer_all(conversation, asked, sys.stdout, lines=config.format is AnswerFormat.jsonl)
     except KeyboardInterrupt:
         raise Interrupted(signal.SIGINT) from None
     except BrokenPipeError:  # whoever read the answers has enough of them
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        silenced()
     return 0
+
+
+def silenced() -> None:
+    """Let Python's last flush of standard output go nowhere, where it would fail once more."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def opened(config: Chat) -> Panel:

@@ -21,7 +21,7 @@ function messages(label, prompt) {
     .filter((round) => known(round.answers[label]))
     .map((round) => [
       { role: "user", content: round.prompt },
-      { role: "assistant", content: round.answers[label].text },
+      { role: "assistant", content: round.answers[label].text.replaceAll("\0", "\ufffd") }, // no request holds a NUL
     ]);
   const system = $("system").value.trim() ? [{ role: "system", content: $("system").value }] : [];
   const whole = () => [...system, ...turns.flat(), { role: "user", content: prompt }];
