@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
+from rich.cells import cell_len
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.table import Table
@@ -38,6 +39,33 @@ def best(found: Round) -> set[str]:
     return highest if len(highest) < len(scores) else set()
 
 
+class Wrapped:
+    """A growing text on a console, its lines broken between words; a word is shown when it is whole."""
+
+    def __init__(self, console: Console):
+        self.console, self.word, self.at = console, "", 0  # at: cells of the line that are taken
+
+    def add(self, text: str) -> None:
+        for char in text:
+            if char.isspace():
+                self.flush()
+                self._put(char, 0 if char == "\n" else self.at + 1)
+            else:
+                self.word += char
+
+    def flush(self) -> None:
+        """Show the word that is held back."""
+        size = cell_len(self.word)
+        if self.at and self.at + size > self.console.width:
+            self._put("\n", 0)
+        self._put(self.word, (self.at + size) % self.console.width)
+        self.word = ""
+
+    def _put(self, text: str, at: int) -> None:
+        self.console.print(Text(text), end="", soft_wrap=True)
+        self.at = at
+
+
 class Display:
     """Shows the rounds of a conversation on a console."""
 
@@ -57,7 +85,9 @@ class Display:
         """Inside the block answers grow on the screen: call what it gives with (label, piece)."""
         if not self.wide:
             self._last: str | None = None
-            yield self._below
+            self._below = Wrapped(self.console)
+            yield self._add
+            self._below.flush()
             return
         texts = dict.fromkeys(self.labels, "")
         with Live(console=self.console, auto_refresh=False, transient=True) as live:
@@ -71,15 +101,14 @@ class Display:
 
             yield tell
 
-    def _below(self, label: str, piece: str) -> None:
+    def _add(self, label: str, piece: str) -> None:
         if label != self._last:
-            self._head(label)
+            self._below.flush()
+            self._below.at = 0
+            if len(self.labels) > 1:
+                self.console.print(Text(f"\n\n{label}" if self._last else label, NAME))
             self._last = label
-        self.console.print(Text(visible(piece)), end="", soft_wrap=True)
-
-    def _head(self, label: str) -> None:
-        if len(self.labels) > 1:
-            self.console.print(Text(f"\n\n{label}" if self._last else label, NAME))
+        self._below.add(visible(piece))
 
     def finished(self, found: Round) -> None:
         """Show what stands below a round, and in columns the round itself."""

@@ -115,11 +115,19 @@ def test_a_conversation_with_hostile_answers(chromium, server, scripted, tmp_pat
         "and now?",
     ]
 
+    page.check("#alone")
+    ask(page, "the fourth")
+    page.wait_for_selector(".round:nth-of-type(4) .answer:nth-of-type(2) footer >> text=2 tokens")
+    assert next(m for who, m, _, n in scripted.asked if (who, n) == ("sft", 3)) == [
+        ("system", "Be kind."),
+        ("user", "the fourth"),
+    ]
+
     with page.expect_download() as saving:
         page.click("#save")
     saving.value.save_as(tmp_path / "chat.json")
     saved = json.loads((tmp_path / "chat.json").read_text())
-    assert [past["prompt"] for past in saved["rounds"]] == ["<b>hello</b>", "and now?", "the third"]
+    assert [past["prompt"] for past in saved["rounds"]] == ["<b>hello</b>", "and now?", "the third", "the fourth"]
     assert saved["rounds"][0]["answers"]["pretrain"]["text"] == "".join(HOSTILE)
     page.click("#reset")
     assert page.locator(".round").count() == 0

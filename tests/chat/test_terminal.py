@@ -9,7 +9,7 @@ from rich.console import Console
 
 from llmtrain.chat import terminal
 from llmtrain.chat.conversation import Conversation, Round
-from llmtrain.chat.display import Display, best, footer
+from llmtrain.chat.display import Display, Wrapped, best, footer
 from llmtrain.chat.panel import Answer, Panel, Stop
 from llmtrain.rollout.sample import Completion
 
@@ -77,7 +77,7 @@ def test_nothing_that_a_model_writes_steers_the_terminal(panel, monkeypatch):
         for raw in ("\x1b[2J", "\x1b]0", "\x07", "\u202e", "\x9b"):
             assert raw not in shown
         assert "⟨U+001B⟩" in shown
-        assert "[bold red]x[/]" in shown
+        assert "[bold red]x[/]" in shown.replace("\n", "")
 
 
 def test_commands_faults_and_questions_with_a_slash(panel, monkeypatch):
@@ -142,3 +142,21 @@ def test_columns_need_room(panel):
     assert Display(screen(68), ["a", "b"]).wide
     assert not Display(screen(67), ["a", "b"]).wide
     assert not Display(screen(160), ["a"]).wide
+
+
+@pytest.mark.parametrize(
+    ("pieces", "shown"),
+    [
+        (["the cat", " sat on", " the mat"], "the cat sat \non the mat"),
+        (["a\nbb", "b\n"], "a\nbbb\n"),
+        (["x" * 25, " y"], "x" * 25 + " y"),
+        (["日本語日", " 日本 b"], "日本語日 \n日本 b"),  # two cells a character
+    ],
+)
+def test_lines_are_broken_between_words(pieces, shown):
+    console = screen(12)
+    text = Wrapped(console)
+    for piece in pieces:
+        text.add(piece)
+    text.flush()
+    assert console.file.getvalue() == shown

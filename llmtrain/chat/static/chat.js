@@ -18,7 +18,7 @@ const known = (answer) => answer?.text?.trim();
 /** The conversation as one model knows it, without its oldest turns where the server would not take the body. */
 function messages(label, prompt) {
   const turns = rounds
-    .filter((round) => known(round.answers[label]))
+    .filter((round) => known(round.answers[label]) && !$("alone").checked)
     .map((round) => [
       { role: "user", content: round.prompt },
       { role: "assistant", content: round.answers[label].text.replaceAll("\0", "\ufffd") }, // no request holds a NUL
