@@ -8,10 +8,11 @@ import os
 import sqlite3
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
-from contextlib import nullcontext
+from concurrent.futures import Future
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 from sqlalchemy import Column, Connection, Engine, Integer, MetaData, Table, create_engine, event, insert, select, text
 from sqlalchemy.engine import URL, make_url
@@ -30,6 +31,7 @@ SCHEMA_LOCK = 0x6C6C6D7261  # any number that no other program locks
 
 META = MetaData()
 schema = Table("rank_schema", META, Column("version", Integer, primary_key=True, autoincrement=False))
+LOCK = select(schema.c.version).with_for_update()  # SQLite, which is locked already, gets it without FOR UPDATE
 
 # What the driver calls a fault (SQLite's name, the head of PostgreSQL's code), or says of it where it gives no code:
 # what happened, what to do
@@ -62,6 +64,13 @@ def local(path: Path) -> URL:
     return URL.create("sqlite", database=str(path))
 
 
+class _Job(Generic[T]):
+    """A part of a transaction, and what its thread waits for."""
+
+    def __init__(self, work: Callable[[Connection], T]):
+        self.work, self.answer = work, Future[T]()
+
+
 class Database:
     """Transactions on one database. Its messages name the place and never the password.
 
@@ -72,24 +81,26 @@ class Database:
         self._url = _understood(url)
         self.place = _place(self._url)
         self._sqlite = self._url.get_backend_name() == "sqlite"
-        # In one process writers queue here, in order; SQLite itself lets them poll.
-        self._turn = threading.Lock()
+        # In one process writers queue here, in order, where SQLite would let them poll; one of them writes for all.
+        self._turn, self._waiting = threading.Lock(), deque[_Job[Any]]()
         self._engine = self._connected()
         try:
-            self.write(_tables, locked=False)
+            self._transact(_tables, writes=True)
         except BaseException:
             self.close()
             raise
 
-    def write(self, work: Callable[[Connection], T], *, locked: bool = True) -> T:
-        """Result of `work` in a transaction of its own, once it is committed. It may run more than once until then."""
+    def write(self, work: Callable[[Connection], T]) -> T:
+        """Result of `work`, once its transaction is committed. It may run more than once until then.
 
-        def alone(connection: Connection) -> T:
-            if locked:
-                connection.execute(select(schema.c.version).with_for_update())
-            return work(connection)
-
-        return self._transact(alone, writes=True)
+        What several threads want to write goes into one transaction, so the disk is waited for once for all of them.
+        """
+        job = _Job(work)
+        self._waiting.append(job)
+        with self._turn:
+            if not job.answer.done():
+                self._run([self._waiting.popleft() for _ in range(len(self._waiting))])
+        return job.answer.result()
 
     def read(self, work: Callable[[Connection], T]) -> T:
         """Result of `work`, which reads only; it waits for no writer."""
@@ -98,11 +109,30 @@ class Database:
     def close(self) -> None:
         self._engine.dispose()
 
+    def _run(self, jobs: "list[_Job[Any]]") -> None:
+        """All or nothing; when one of them fails, each in a transaction of its own."""
+
+        def all_of_them(connection: Connection) -> list[Any]:
+            connection.execute(LOCK)
+            return [job.work(connection) for job in jobs]
+
+        try:
+            results = self._transact(all_of_them, writes=True)
+        except BaseException as error:
+            if len(jobs) > 1 and isinstance(error, Exception):
+                for job in jobs:
+                    self._run([job])
+                return
+            for job in jobs:
+                job.answer.set_exception(error)
+            return
+        for job, result in zip(jobs, results, strict=True):
+            job.answer.set_result(result)
+
     def _transact(self, work: Callable[[Connection], T], *, writes: bool) -> T:
         for pause in (*PAUSES, None):
             try:
                 with (
-                    self._turn if writes else nullcontext(),
                     self._engine.connect() as connection,
                     connection.execution_options(llmtrain_writes=writes).begin(),
                 ):

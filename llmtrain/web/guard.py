@@ -99,11 +99,11 @@ class _Guard:
         self._pace(name)
         state = scope.setdefault("state", {})
         state.update(name=name, authority=authority)
-        rules.reader(headers)
         public = path == ENTER if verb == "POST" else path in OPEN or path.startswith(STATIC)
         if name is None and not public:
             raise HTTPException(401, "You are not in. Open the link that the terminal shows.")
         if verb != "POST":
+            rules.reader(headers, authority)
             return receive
         rules.origin(headers, authority)
         rules.media(headers)

@@ -55,10 +55,10 @@ def origin(headers: Headers, authority: str) -> None:
         raise HTTPException(403, "The request comes from another page.")
 
 
-def reader(headers: Headers) -> None:
-    """Another site may link to the page, and nothing else. Programs that are no browsers send none of these headers."""
-    site, mode = one(headers, "sec-fetch-site"), one(headers, "sec-fetch-mode")
-    if site not in (None, "same-origin", "none") and mode != "navigate":
+def reader(headers: Headers, authority: str) -> None:
+    """Another site may link to the page, and nothing else. Programs that are no browsers say nothing of all this."""
+    given, site, mode = (one(headers, name) for name in ("origin", "sec-fetch-site", "sec-fetch-mode"))
+    if given not in (None, f"http://{authority}") or (site not in (None, "same-origin", "none") and mode != "navigate"):
         raise HTTPException(403, "The request comes from another page.")
 
 

@@ -4,6 +4,10 @@
 const TRIES = 4; // of a request that was told to wait, or that found no server
 const wait = (seconds) => new Promise((done) => setTimeout(done, 1000 * seconds));
 
+if (location.hash.startsWith("#k=")) {
+  history.replaceState(null, "", location.pathname); // a link that somebody opened who was in already
+}
+
 let person = null; // {name, csrf}, asked for once
 
 /** Who is here: {name, csrf}. */

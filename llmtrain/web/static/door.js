@@ -9,28 +9,32 @@ function closed(title, reason) {
   part("remedy").hidden = false;
 }
 
+/** Whether the server knows this browser. A browser that followed a link from another site kept its cookie back. */
+const known = async () => (await fetch("/api/me")).ok;
+
+/** Why `token` does not open the door; null when it does. */
 async function enter(token) {
   const answer = await fetch("/enter", {
     method: "POST",
     headers: { "Content-Type": "application/json" },
     body: JSON.stringify({ token }),
   });
-  if (answer.ok) {
+  return answer.ok ? null : (await answer.json()).error;
+}
+
+async function open(token) {
+  const refusal = token === null ? "This page opens for those who have a link to it." : await enter(token);
+  if (refusal === null || (await known())) {
     location.reload();
-    return;
+  } else {
+    closed(token === null ? "You are not in yet" : "This link does not open the page", refusal);
   }
-  const { error } = await answer.json();
-  closed("This link does not open the page", error);
 }
 
 const token = new URLSearchParams(location.hash.slice(1)).get("k");
 history.replaceState(null, "", "/"); // the key stays in no history
 addEventListener("hashchange", () => location.reload()); // a link pasted into this very tab
 
-if (token === null) {
-  closed("You are not in yet", "This page opens for those who have a link to it.");
-} else {
-  enter(token).catch(() =>
-    closed("No answer", "The server does not answer. It may have ended; then nothing here was lost."),
-  );
-}
+open(token).catch(() =>
+  closed("No answer", "The server does not answer. It may have ended; then nothing here was lost."),
+);
