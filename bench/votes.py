@@ -1,12 +1,12 @@
 """Votes under fire: 50 raters at once, the server killed with SIGKILL 20 times, on SQLite and on PostgreSQL.
 
-    python -m bench.votes [--votes 10000] [--raters 50] [--kills 20] [--pause 0.5]
+    python -m bench.votes [--votes 10000] [--raters 50] [--kills 20] [--pause 1]
 
-The real guarded page in a child process, over loopback HTTP. Every rater is a thread with one connection: it comes in by
-a one-time link, asks for a task and votes on it; between votes it waits for up to --pause seconds, drawn evenly. What
-gets no answer is sent again under its own key until it gets one. At the end every acknowledged vote is looked up in the
-database, past the code that stored it. Latency is that of votes answered at their first sending, as the client sees it:
-from the request to the whole answer, the next task in it; those that met a dead server are counted apart.
+The real guarded page in a child process, over loopback HTTP. Every rater is a thread with one connection: it comes in
+by a one-time link, asks for a task and votes on it; between votes it waits for up to --pause seconds, drawn evenly.
+What gets no answer is sent again under its own key until it gets one. At the end every acknowledged vote is looked up
+in the database, past the code that stored it. Latency is that of votes answered at their first sending, as the client
+sees it: from the request to the whole answer, the next task in it; those that met a dead server are counted apart.
 """
 
 import argparse
@@ -52,7 +52,7 @@ LIMITS = Limits(person=Rate(1e5, 10**5), people=Rate(1e6, 10**6), strangers=Rate
 def main() -> int:
     """Print the table; 1 when a vote was lost or doubled."""
     parser = argparse.ArgumentParser()
-    for name, kind, default in (("votes", int, 10_000), ("raters", int, 50), ("kills", int, 20), ("pause", float, 0.5)):
+    for name, kind, default in (("votes", int, 10_000), ("raters", int, 50), ("kills", int, 20), ("pause", float, 1.0)):
         parser.add_argument(f"--{name}", type=kind, default=default)
     parser.add_argument("--serve", nargs=3, help=argparse.SUPPRESS)
     asked = parser.parse_args()
@@ -127,22 +127,24 @@ class Trial:
         for person in people:
             person.start()
         killed = 0
-        while not store.complete() and time.monotonic() - began < PATIENCE and not self.faults:
-            if killed < self.kills and len(self.told) >= (killed + 1) * self.votes / (self.kills + 1):
-                time.sleep(random.random() * 0.02)
-                child.send_signal(signal.SIGKILL)
-                child.wait()
-                killed += 1
-                child, _ = self._start()
-            time.sleep(0.02)
-        took = time.monotonic() - began
-        time.sleep(1)  # for the last answers
-        self.over.set()
-        for person in people:
-            person.join()
-        child.kill()
-        child.wait()
-        store.close()
+        try:
+            while not store.complete() and time.monotonic() - began < PATIENCE and not self.faults:
+                if killed < self.kills and len(self.told) >= (killed + 1) * self.votes / (self.kills + 1):
+                    time.sleep(random.random() * 0.02)
+                    child.send_signal(signal.SIGKILL)
+                    child.wait()
+                    killed += 1
+                    child, _ = self._start()
+                time.sleep(0.02)
+            took = time.monotonic() - began
+            time.sleep(1)  # for the last answers
+        finally:
+            self.over.set()
+            for person in people:
+                person.join()
+            child.kill()
+            child.wait()
+            store.close()
         return self._report(kind, killed, took)
 
     def _start(self) -> tuple[subprocess.Popen, dict[str, str]]:

@@ -16,7 +16,7 @@ from typing import Any, Generic, TypeVar
 
 from sqlalchemy import Column, Connection, Engine, Integer, MetaData, Table, create_engine, event, insert, select, text
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError, SQLAlchemyError
 
 from llmtrain.errors import ConfigError, StoreError
 
@@ -85,7 +85,7 @@ class Database:
         self._turn, self._waiting = threading.Lock(), deque[_Job[Any]]()
         self._engine = self._connected()
         try:
-            self._transact(_tables, writes=True)
+            self._explaining(lambda: self._transact(self._tables, writes=True))
         except BaseException:
             self.close()
             raise
@@ -100,11 +100,11 @@ class Database:
         with self._turn:
             if not job.answer.done():
                 self._run([self._waiting.popleft() for _ in range(len(self._waiting))])
-        return job.answer.result()
+        return self._explaining(job.answer.result)
 
     def read(self, work: Callable[[Connection], T]) -> T:
         """Result of `work`, which reads only; it waits for no writer."""
-        return self._transact(work, writes=False)
+        return self._explaining(lambda: self._transact(work, writes=False))
 
     def close(self) -> None:
         self._engine.dispose()
@@ -119,7 +119,8 @@ class Database:
         try:
             results = self._transact(all_of_them, writes=True)
         except BaseException as error:
-            if len(jobs) > 1 and isinstance(error, Exception):
+            common = isinstance(error, OperationalError) or not isinstance(error, Exception)  # the disk, the server
+            if len(jobs) > 1 and not common:
                 for job in jobs:
                     self._run([job])
                 return
@@ -139,7 +140,7 @@ class Database:
                     return work(connection)  # the commit comes before the return
             except SQLAlchemyError as error:
                 if pause is None or not _passing(error):
-                    raise self._explained(error) from None  # the chain could show the url's password
+                    raise
             time.sleep(pause)
         raise AssertionError("unreachable")
 
@@ -163,6 +164,26 @@ class Database:
             raise ConfigError(
                 f"{self.place}: PostgreSQL needs psycopg, which is not installed: pip install 'llmtrain[postgres]'"
             ) from None
+
+    def _tables(self, connection: Connection) -> None:
+        """Make the tables where they are missing. Raises StoreError when they are of another version."""
+        if not self._sqlite:  # it has one writer as it is
+            connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": SCHEMA_LOCK})
+        META.create_all(connection)
+        found = connection.execute(select(schema.c.version)).scalar()
+        if found is None:
+            connection.execute(insert(schema).values(version=VERSION))
+        elif found != VERSION:
+            raise StoreError(
+                f"{self.place} holds tables of version {found}, this llmtrain knows version {VERSION}: export its "
+                "votes with the llmtrain that made it, or name another database"
+            )
+
+    def _explaining(self, ask: Callable[[], T]) -> T:
+        try:
+            return ask()
+        except SQLAlchemyError as error:
+            raise self._explained(error) from None  # the chain could show the url's password
 
     def _explained(self, error: SQLAlchemyError) -> StoreError:
         said = str(error.orig) if isinstance(error, DBAPIError) else str(error)
@@ -221,21 +242,6 @@ def _careful(connection: Any, _record: object) -> None:
 def _begin(connection: Connection) -> None:
     writes = connection.get_execution_options().get("llmtrain_writes")
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
-
-
-def _tables(connection: Connection) -> None:
-    """Make the tables where they are missing. Raises StoreError when they are of another version."""
-    if connection.dialect.name == "postgresql":  # SQLite has only one writer as it is
-        connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": SCHEMA_LOCK})
-    META.create_all(connection)
-    found = connection.execute(select(schema.c.version)).scalar()
-    if found is None:
-        connection.execute(insert(schema).values(version=VERSION))
-    elif found != VERSION:
-        raise StoreError(
-            f"the database holds tables of version {found}, this llmtrain knows version {VERSION}: export its votes "
-            "with the llmtrain that made it, or name another database"
-        )
 
 
 def _code(error: SQLAlchemyError) -> str:

@@ -5,7 +5,7 @@ import { draggable } from "./drag.js";
 
 const SAID = { true: "yes", false: "no", undefined: "not said" };
 const SIGN = { true: "✓", false: "✗", undefined: "" };
-const KEY = { helpful: "H", honest: "O", harmless: "M" };
+const KEY = { helpful: "H", honest: "o", harmless: "m" }; // the letter of each word that is its key
 
 /** A text of a model or a person: white space kept, its direction its own, and scrollable by key when it is long. */
 export function words(text, label) {
@@ -66,8 +66,10 @@ export class Cards {
 
   flag(id, flag, act) {
     const title = flag[0].toUpperCase() + flag.slice(1);
-    const inside = [el("kbd", {}, KEY[flag]), title, el("span", { class: "sign", "aria-hidden": "true" })];
-    return el("button", { class: "flag", type: "button", "data-flag": flag, onclick: () => act.toggle(id, flag) }, ...inside);
+    const [before, after] = title.split(KEY[flag]);
+    const word = el("span", {}, before, el("span", { class: "key" }, KEY[flag]), after);
+    const sign = el("span", { class: "sign", "aria-hidden": "true" });
+    return el("button", { class: "flag", type: "button", "data-flag": flag, onclick: () => act.toggle(id, flag) }, word, sign);
   }
 
   /** "2", "2=" for a tie, "–" while there is none. */
