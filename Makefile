@@ -13,7 +13,7 @@ help:
 	@echo "make check       format, lint, types, tests"
 	@echo "make invariants  put each of 37 kinds of bug in, and print which test catches it"
 	@echo "make gates       PPO against an enumerated optimum, four seeds: about a minute and a half"
-	@echo "make votes       50 raters, 10,000 votes, the server killed 20 times, on both databases: about five minutes"
+	@echo "make votes       50 raters, 10,000 votes, the server killed 20 times, on both databases: about nine minutes"
 	@echo "make setup       prepare .venv alone"
 	@echo "make wheel-test  build the wheel and run it in an empty environment"
 

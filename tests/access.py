@@ -1,8 +1,8 @@
-"""What a page gives to those who see little, use no mouse or have it read to them: computed in the browser (WCAG 2.2 AA)."""
+"""What a page gives to those who see little, use no mouse or have it read to them, as the browser has it (WCAG 2.2)."""
 
 from typing import Any
 
-# Contrast of every text on what lies behind it, of the edges of controls on what lies around them, and sizes of targets.
+# Contrast of texts on what lies behind them, of the edges of controls on what lies around them, and sizes of targets.
 MEASURE = """() => {
   const parse = (text) => {
     const [r, g, b, a = 1] = text.match(/[\\d.]+/g).map(Number);
@@ -25,7 +25,7 @@ MEASURE = """() => {
   const top = document.querySelector("dialog[open]") ?? document.body;
   const seen = (node) => node.checkVisibility({ visibilityProperty: true }) && !node.closest(".unseen")
     && node.getBoundingClientRect().width > 0 && (top !== document.body || !node.closest("dialog"));
-  const named = (node) => `${node.tagName.toLowerCase()}#${node.id}.${node.className} ${node.textContent.trim().slice(0, 30)}`;
+  const named = (node) => `${node.tagName}#${node.id}.${node.className} ${node.textContent.trim().slice(0, 30)}`;
   const all = [...top.querySelectorAll("*")].filter(seen);
   const faults = [];
   let texts = 0;
@@ -45,7 +45,8 @@ MEASURE = """() => {
     }
     if (node.matches("button, input:not([type=radio], [type=checkbox]), textarea")) {
       const around = behind(node.parentElement);
-      const edge = Math.max(contrast(over(parse(style.borderTopColor), around), around), contrast(behind(node), around));
+      const border = over(parse(style.borderTopColor), around);
+      const edge = Math.max(contrast(border, around), contrast(behind(node), around));
       const plain = parse(style.borderTopColor)[3] === 0; // known by its text alone, as a link is
       if (!plain && edge < 3) faults.push(`edge ${edge.toFixed(2)} ${named(node)}`);
     }

@@ -54,7 +54,8 @@ class Seen:
 
 HOOK = """
 window.__xss = (...what) => window.__told(`called ${what}`);
-document.addEventListener("securitypolicyviolation", (event) => window.__blocked(`${event.violatedDirective} ${event.blockedURI}`));
+document.addEventListener("securitypolicyviolation", (event) =>
+  window.__blocked(`${event.violatedDirective} ${event.blockedURI}`));
 """
 
 
@@ -62,7 +63,7 @@ def visit(browser: Any, url: str, **context: Any) -> tuple[Any, Seen]:
     """A page in a context of its own (its own cookies and storage), at `url`, and what it does. Close page.context."""
     options = {"viewport": {"width": 1280, "height": 860}, "reduced_motion": "reduce"} | context
     page = browser.new_context(**options).new_page()
-    page.set_default_timeout(8000)
+    page.set_default_timeout(20_000)  # ms; machines of CI are busy
     seen = Seen()
 
     def dialog(opened: Any) -> None:

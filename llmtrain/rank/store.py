@@ -9,7 +9,7 @@ import json
 import time
 from collections.abc import Callable, Sequence
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Row
 from sqlalchemy.engine import URL
 
 from llmtrain.data.records import Message
@@ -109,17 +109,16 @@ class Store:
         """How far everyone and this rater are."""
 
         def work(connection: Connection) -> Progress:
-            told = {"who": rater, "wanted": self._wanted}
-            counts = connection.execute(queries.BY_COUNT).all()
-            raters: dict[str, int] = dict(connection.execute(queries.BY_RATER).tuples().all())
-            still_open = sum(many for number, many in counts if number < self._wanted)
+            counts = connection.execute(queries.COUNTS, {"who": rater, "wanted": self._wanted}).one()
+            raters = connection.execute(queries.BY_RATER).all()
+            mine = next((row for row in raters if row.rater == rater), None)
             return Progress(
-                done=sum(min(number, self._wanted) * many for number, many in counts),
-                total=self._wanted * sum(many for _, many in counts),
-                mine=raters.get(rater, 0),
-                skipped=connection.execute(queries.MY_SKIPS, told).scalar_one(),
-                left_for_me=still_open - connection.execute(queries.MINE_OF_OPEN, told).scalar_one(),
-                raters=raters,
+                done=counts.done,
+                total=self._wanted * counts.items,
+                mine=mine.votes if mine else 0,
+                skipped=mine.skips if mine else 0,
+                left_for_me=counts.left_for_me,
+                raters={row.rater: row.votes for row in raters},
             )
 
         return self._database.read(work)
@@ -150,31 +149,27 @@ class Store:
 
     def _next(self, connection: Connection, rater: str) -> Item | None:
         now = self._clock()
-        told = {"who": rater, "now": now, "wanted": self._wanted}
-        chosen = connection.scalar(queries.HELD, told)
+        chosen = connection.scalar(queries.NEXT, {"who": rater, "now": now, "wanted": self._wanted})
         if chosen is None:
-            found = [connection.execute(query, told).one_or_none() for query in (queries.FREE, queries.SHARED)]
-            best = min((row for row in found if row), key=lambda row: (row.load, row.position), default=None)
-            if best is None:
-                return None
-            chosen = best.id
+            return None
         self._lease(connection, rater, chosen, now)
         return self._item(connection, chosen)
 
     def _vote(self, connection: Connection, rater: str, key: str, item: str, ballot: Ballot) -> bool:
-        said = ballot.to_json()
-        earlier = connection.execute(queries.BY_KEY, {"sent_as": key}).one_or_none()
-        if earlier is not None:
+        said, now = ballot.to_json(), self._clock()
+        told = {"who": rater, "what": item, "now": now, "sent_as": key}
+        place = connection.execute(queries.PLACE, told).one()
+        if place.earlier is not None:
+            earlier = connection.execute(queries.BY_NUMBER, {"which": place.earlier}).one()
             if (earlier.rater, earlier.item, earlier.ballot) != (rater, item, said):
                 raise Refused("This key was used for another vote: reload the page.")
             return False
-        now = self._clock()
-        self._require_place(connection, rater, item, now)
+        self._require_place(place, now)
         _fits(ballot, self._item(connection, item))
         row = dict(key=key, rater=rater, item=item, ballot=said, skipped=ballot.ranks is None, time=now)
         connection.execute(queries.ADD_VOTE, row)
-        connection.execute(queries.MORE, {"what": item})
-        connection.execute(queries.RELEASE, {"who": rater, "what": item})
+        connection.execute(queries.MORE, told)
+        connection.execute(queries.RELEASE, told)
         return True
 
     def _lease(self, connection: Connection, rater: str, item: str, now: float) -> None:
@@ -182,18 +177,14 @@ class Store:
         if not connection.execute(queries.RENEW, told).rowcount:
             connection.execute(queries.GRANT, told)
 
-    def _require_place(self, connection: Connection, rater: str, item: str, now: float) -> None:
+    def _require_place(self, place: Row, now: float) -> None:
         """Raises Refused unless this rater was handed the item and it has a place for them."""
-        told = {"who": rater, "what": item, "now": now}
-        if connection.scalar(queries.OWN, told) is not None:
+        if place.own is not None:
             raise Refused("You have judged this prompt already: undo that vote to change it.")
-        expires = connection.scalar(queries.EXPIRES, told)
-        if expires is None:
+        if place.expires is None:
             raise Refused("This prompt was never handed to you: reload the page.")
-        taken = connection.execute(queries.TAKEN, told).scalar_one()
-        if expires <= now:  # whose lease ended has a place only where nobody else holds it
-            taken += connection.execute(queries.PROMISED, told).scalar_one()
-        if taken >= self._wanted:
+        # whose lease ended has a place only where nobody else holds it
+        if place.taken + (place.promised if place.expires <= now else 0) >= self._wanted:
             raise Refused("This prompt has got all its votes while you had it; yours was not stored. Reload the page.")
 
     def _item(self, connection: Connection, item: str) -> Item:

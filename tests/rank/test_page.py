@@ -47,7 +47,7 @@ def test_a_session_by_mouse(session, chromium):
     page.click("#submit")
     page.wait_for_selector("#nothing:not([hidden])")
     assert "All is ranked" in page.inner_text("#nothing")
-    assert [set(vote["ranks"]) for vote in session.said()] == [{*FRUIT.responses}, {*TREES.responses}, {*BIRDS.responses}]
+    assert [set(vote["ranks"]) for vote in session.said()] == [set(task.responses) for task in (FRUIT, TREES, BIRDS)]
     assert session.said()[1]["ranks"] == {text: place for place, text in enumerate(order, start=1)}
     rater.close()
 
@@ -64,7 +64,8 @@ def test_a_session_by_keyboard_alone(session, chromium):
     assert "B harmless: not said" in rater.page.locator("#live").text_content()
     rater.press("Enter")
     rater.sent(mine=1)
-    ballot = {"ranks": {fourth: 1, second: 2, first: 3, third: 4}, "flags": {second: {"helpful": True, "honest": False}}}
+    flags = {second: {"helpful": True, "honest": False}}
+    ballot = {"ranks": {fourth: 1, second: 2, first: 3, third: 4}, "flags": flags}
     assert session.said() == [ballot]
 
     rater.press("s", "Enter")
@@ -81,7 +82,8 @@ def test_a_session_by_keyboard_alone(session, chromium):
     rater.press("u")
     rater.sent(mine=0)
     assert rater.answers() == [fourth, second, first, third] and rater.places() == ["1", "2", "3", "4"]
-    assert rater.card(second).locator(".flag").evaluate_all("all => all.map(flag => flag.dataset.said)") == ["yes", "no", "not said"]
+    said = rater.card(second).locator(".flag").evaluate_all("all => all.map(flag => flag.dataset.said)")
+    assert said == ["yes", "no", "not said"]
     rater.press("Enter")
     for left in (2, 1):
         rater.sent(mine=3 - left)
@@ -186,7 +188,8 @@ def test_touch_on_a_phone(session, chromium):
 
 def test_a_server_that_goes_and_comes_back_gets_each_vote_once(session, chromium):
     rater = session.enter(chromium)
-    page = rater.page
+    page, keys = rater.page, []
+    page.on("request", lambda sent: sent.url.endswith("/vote") and keys.append(sent.post_data_json["key"]))
     rater.press("1", "2", "3", "4")
     session.server.stop()
     rater.press("Enter")
@@ -209,6 +212,7 @@ def test_a_server_that_goes_and_comes_back_gets_each_vote_once(session, chromium
     page.reload()  # what waits to be sent outlives the page
     rater.sent(mine=2)
     assert len(session.said()) == 2 and sorted(rater.answers()) == ["crow", "dove"]
+    assert len(keys) >= 4 and len(set(keys)) == 2  # each sent twice or more, always under its own key
     rater.close()
 
 
@@ -220,4 +224,42 @@ def test_single_keys_can_be_turned_off(session, chromium):
     assert set(rater.places()) == {"–"} and not rater.page.is_visible("#skip")
     rater.press("Shift+ArrowDown")
     assert rater.places() == ["1", "2", "3", "4"]
+    rater.close()
+
+
+# Whatever is done to a ballot: ranks are dense and in the order shown once all are given, and no answer is lost.
+WALK = """async () => {
+  const { Ballot } = await import("/static/ballot.js");
+  const ids = ["a", "b", "c", "d", "e"];
+  let seed = 7;
+  const draw = (many) => (seed = (seed * 48271) % 2147483647) % many;
+  const faults = [];
+  for (let round = 0; round < 200; round += 1) {
+    const ballot = new Ballot(ids);
+    for (let act = 0; act < 30; act += 1) {
+      const [one, other] = [ids[draw(5)], ids[draw(5)]];
+      [
+        () => ballot.rate(one, 1 + draw(5)),
+        () => ballot.move(one, draw(2) ? 1 : -1),
+        () => ballot.drop(one, ["before", "after", "tie"][draw(3)], other),
+      ][round % 4 === 3 ? 0 : draw(3)]();
+      const ranks = ballot.order.map((id) => ballot.ranks[id]);
+      const dense = ranks.every((rank, at) => rank === (at ? ranks[at - 1] + (rank > ranks[at - 1]) : 1));
+      if ([...ballot.order].sort().join() !== ids.join() || (ballot.whole && !dense)) faults.push(ranks);
+      const again = new Ballot(ids, JSON.parse(JSON.stringify(ballot.kept())));
+      if (JSON.stringify(again.kept()) !== JSON.stringify(ballot.kept())) faults.push(again.kept());
+    }
+  }
+  const by_hand = new Ballot(["a", "b", "c", "d"], { ranks: { a: 1, b: 2, c: 2, d: 3 } });
+  by_hand.drop("d", "after", "b"); // between two that are tied: joins them
+  const joined = by_hand.tiers().map((tier) => [...tier].sort().join("")).join();
+  by_hand.move("c", 1); // leaves the tie downwards
+  by_hand.move("a", 1); // steps over a whole tie
+  return { faults, joined, left: by_hand.tiers().map((tier) => [...tier].sort().join("")).join() };
+}"""
+
+
+def test_a_ballot_stays_whole_whatever_is_done_to_it(session, chromium):
+    rater = session.enter(chromium)
+    assert rater.page.evaluate(WALK) == {"faults": [], "joined": "a,bcd", "left": "bd,a,c"}
     rater.close()

@@ -47,7 +47,7 @@ def test_sixty_payloads_run_nothing(tmp_path, chromium):
         rater.sent(mine=len(TENS) - 1)
         assert visible(TENS[-1][0].strip()) in rater.status()
         page.click("#open-agreement")
-        assert name in page.inner_text("#raters")
+        page.locator("#raters").get_by_text(name, exact=True).wait_for()
         assert sorted(met) == sorted(PAYLOADS) and page.title() == "Rank answers"
         assert rater.seen.nothing, rater.seen
 
@@ -59,7 +59,7 @@ def test_sixty_payloads_run_nothing(tmp_path, chromium):
         page.context.close()
 
 
-@pytest.mark.parametrize("size", [{"width": 1280, "height": 860}, {"width": 360, "height": 740}], ids=["desktop", "phone"])
+@pytest.mark.parametrize("size", [dict(width=1280, height=860), dict(width=360, height=740)], ids=["desktop", "phone"])
 def test_long_and_odd_texts_stay_in_their_cards(tmp_path, chromium, size):
     with Session(tmp_path, [ODD]) as session:
         rater = session.enter(chromium, viewport=size)

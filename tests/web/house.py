@@ -4,7 +4,7 @@ import json
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -136,7 +136,8 @@ def post(path: str, headers: Pairs, value: object) -> bytes:
 def talk(port: int, data: bytes, seconds: float = 5.0) -> Answer | None:
     """The first answer to raw bytes; None when the connection ended without one."""
     with socket.create_connection(("127.0.0.1", port), seconds) as link:
-        link.sendall(data)
+        with suppress(ConnectionError):  # it may refuse before it has all
+            link.sendall(data)
         return hear(link)
 
 

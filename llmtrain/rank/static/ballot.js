@@ -61,7 +61,7 @@ export class Ballot {
     if (this.whole) this.settle();
   }
 
-  /** A tied answer leaves its tie; any other steps over the next group. At either end nothing moves but ranks are given. */
+  /** A tied answer leaves its tie; any other steps over the next group. At the ends ranks are given, nothing moves. */
   move(id, step) {
     const tiers = this.tiers();
     const at = tiers.findIndex((tier) => tier.includes(id));

@@ -34,9 +34,13 @@ export class Cards {
 
   card({ id, text }, count, act) {
     const name = `Answer ${this.letters[id]}`;
-    const button = (kind, label, run, ...inside) => el("button", { class: kind, type: "button", "aria-label": label, onclick: run }, ...inside);
-    const group = (kind, label, ...inside) => el("div", { class: `group ${kind}`, role: "group", "aria-label": label }, ...inside);
-    const digits = Array.from({ length: count }, (_, index) => index + 1);
+    const button = (kind, label, onclick, inside) =>
+      el("button", { class: kind, type: "button", "aria-label": label, onclick }, inside);
+    const group = (kind, label, ...inside) =>
+      el("div", { class: `group ${kind}`, role: "group", "aria-label": label }, ...inside);
+    const digits = Array.from({ length: count }, (_, index) => index + 1).map((rank) =>
+      button("digit", `${name}: rank ${rank}`, () => act.rate(id, rank), String(rank)),
+    );
     const rail = el(
       "div",
       { class: "rail", title: "Drag to order" },
@@ -46,7 +50,7 @@ export class Cards {
     const tools = el(
       "div",
       { class: "tools" },
-      group("ranks", `${name}: rank`, ...digits.map((n) => button("digit", `${name}: rank ${n}`, () => act.rate(id, n), String(n)))),
+      group("ranks", `${name}: rank`, ...digits),
       group(
         "moves",
         `${name}: move`,
@@ -55,7 +59,8 @@ export class Cards {
       ),
       group("flags", `${name}: flags`, ...FLAGS.map((flag) => this.flag(id, flag, act))),
     );
-    const body = el("div", { class: "body" }, el("h3", { class: "letter" }, name), words(text, `Text of answer ${this.letters[id]}`), tools);
+    const answer = words(text, `Text of answer ${this.letters[id]}`);
+    const body = el("div", { class: "body" }, el("h3", { class: "letter" }, name), answer, tools);
     const inner = el("article", { class: "inner", tabindex: 0 }, rail, body);
     const node = el("li", { class: "answer", "data-id": id }, inner);
     inner.addEventListener("focusin", () => act.select(id));
@@ -69,7 +74,8 @@ export class Cards {
     const [before, after] = title.split(KEY[flag]);
     const word = el("span", {}, before, el("span", { class: "key" }, KEY[flag]), after);
     const sign = el("span", { class: "sign", "aria-hidden": "true" });
-    return el("button", { class: "flag", type: "button", "data-flag": flag, onclick: () => act.toggle(id, flag) }, word, sign);
+    const onclick = () => act.toggle(id, flag);
+    return el("button", { class: "flag", type: "button", "data-flag": flag, onclick }, word, sign);
   }
 
   /** "2", "2=" for a tie, "–" while there is none. */
@@ -90,7 +96,8 @@ export class Cards {
       node.querySelector(".place").textContent = this.place(ballot, id);
       const said = rank === null ? "not ranked" : `rank ${rank}${ballot.tied(id) ? ", tied" : ""}`;
       node.firstChild.setAttribute("aria-label", `Answer ${this.letters[id]}, ${said}`);
-      node.querySelectorAll(".digit").forEach((digit, at) => digit.setAttribute("aria-pressed", String(at + 1 === rank)));
+      for (const digit of node.querySelectorAll(".digit"))
+        digit.setAttribute("aria-pressed", String(Number(digit.textContent) === rank));
       node.querySelectorAll(".flag").forEach((flag) => this.say(flag, ballot.flags[id][flag.dataset.flag], id));
     });
   }
@@ -112,7 +119,8 @@ export class Cards {
     if (matchMedia("(prefers-reduced-motion: reduce)").matches) return;
     for (const [node, top] of before) {
       const moved = top - node.getBoundingClientRect().top;
-      if (moved) node.animate([{ transform: `translateY(${moved}px)` }, { transform: "none" }], { duration: 180, easing: "ease-out" });
+      const way = [{ transform: `translateY(${moved}px)` }, { transform: "none" }];
+      if (moved) node.animate(way, { duration: 180, easing: "ease-out" });
     }
   }
 }

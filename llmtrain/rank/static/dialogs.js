@@ -11,8 +11,8 @@ const REASONS = [
 ];
 const SINGLE = "rank:single-keys";
 
-const figure = (value, digits) => (value === null || value === undefined ? "–" : value.toFixed(digits).replace("-", "−"));
-const percent = (value) => (value === null || value === undefined ? "–" : `${Math.round(100 * value)} %`);
+const figure = (value) => (value === null ? "–" : value.toFixed(2).replace("-", "−"));
+const percent = (value) => (value === null ? "–" : `${Math.round(100 * value)} %`);
 
 export class Dialogs {
   /** `skip(reason)` sends a skip, `ended()` shows that the session is over. */
@@ -20,7 +20,8 @@ export class Dialogs {
     this.ended = ended;
     for (const node of document.querySelectorAll("dialog [data-close]"))
       node.addEventListener("click", () => node.closest("dialog").close());
-    for (const id of ["skip", "keys", "agreement", "link"]) part(`open-${id}`).addEventListener("click", () => this.open(id));
+    for (const id of ["skip", "keys", "agreement", "link"])
+      part(`open-${id}`).addEventListener("click", () => this.open(id));
     part("reasons").append(...REASONS.map((text, index) => this.reason(text, index)));
     part("skip-form").addEventListener("submit", (event) => {
       event.preventDefault();
@@ -29,7 +30,7 @@ export class Dialogs {
     part("copy").addEventListener("click", () => this.copy());
     part("finish").addEventListener("click", () => this.finish());
     part("single").checked = this.single;
-    part("single").addEventListener("change", () => localStorage.setItem(SINGLE, part("single").checked ? "on" : "off"));
+    part("single").addEventListener("change", () => (this.single = part("single").checked));
   }
 
   /** Single keys can be turned off: somebody who speaks to the computer types many letters (WCAG 2.1.4). */
@@ -37,7 +38,15 @@ export class Dialogs {
     try {
       return localStorage.getItem(SINGLE) !== "off";
     } catch {
-      return true;
+      return true; // the browser stores nothing
+    }
+  }
+
+  set single(on) {
+    try {
+      localStorage.setItem(SINGLE, on ? "on" : "off");
+    } catch {
+      part("single").checked = true;
     }
   }
 
@@ -83,14 +92,15 @@ export class Dialogs {
   show({ done, total, mine, skipped, raters, agreement, host }) {
     part("finish").hidden = !host;
     part("agreed").textContent = percent(agreement.pairwise);
+    const prompts = agreement.n_shared === 1 ? "1 prompt" : `${agreement.n_shared} prompts`;
     part("shared").textContent =
       `${done} of ${total} ballots are in, ${mine} of them yours (${skipped} skipped). ` +
       (agreement.n_shared > 0
-        ? `Agreement is measured on ${agreement.n_shared} ${agreement.n_shared === 1 ? "prompt" : "prompts"} that two or more people ranked.`
+        ? `Agreement is measured on ${prompts} that two or more people ranked.`
         : "Agreement shows as soon as two people have ranked the same prompt.");
     part("pairwise").textContent = percent(agreement.pairwise);
-    part("tau").textContent = figure(agreement.tau, 2);
-    part("alpha").textContent = figure(agreement.alpha, 2);
+    part("tau").textContent = figure(agreement.tau);
+    part("alpha").textContent = figure(agreement.alpha);
     const row = ({ name, votes }) => el("tr", {}, el("th", { scope: "row" }, name), el("td", {}, String(votes)));
     part("raters").querySelector("tbody").replaceChildren(...raters.map(row));
   }

@@ -68,7 +68,8 @@ export function draggable(card, handle, list, dropped) {
     event.preventDefault();
     handle.setPointerCapture(event.pointerId);
     card.firstChild.focus({ preventScroll: true });
-    drag = { from: event.clientY, y: event.clientY, hold: event.clientY - card.getBoundingClientRect().top, moved: false };
+    const y = event.clientY;
+    drag = { from: y, y, hold: y - card.getBoundingClientRect().top, moved: false };
   });
   handle.addEventListener("pointermove", (event) => {
     if (!drag) return;

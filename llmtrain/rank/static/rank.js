@@ -66,7 +66,7 @@ function showNothing() {
   part("nothing-title").textContent = whole ? "All is ranked" : "Nothing left for you";
   part("nothing-text").textContent = whole
     ? `Every prompt has its ballots; ${progress.mine} of them are yours. Thank you. You may close this page.`
-    : `You have judged every prompt that is open to you: ${progress.mine}. Others are still at work; if one comes free, it appears here.`;
+    : `You have judged every prompt that is open to you: ${progress.mine}. What comes free appears here.`;
 }
 
 function ended() {
@@ -106,7 +106,8 @@ const acts = {
   rate: free((id, rank) => {
     ballot.rate(id, rank);
     const rest = ballot.order.filter((each) => ballot.ranks[each] === null);
-    changed(rest.length > 0 ? `${placed(id)}. ${rest.length} to go.` : `${placed(id)}. Order: ${order()}. Enter submits.`);
+    const then = rest.length > 0 ? `${rest.length} to go.` : `Order: ${order()}. Enter submits.`;
+    changed(`${placed(id)}. ${then}`);
   }),
   move: free((id, step) => {
     ballot.move(id, step);
@@ -138,7 +139,8 @@ function mark(id) {
 }
 
 function rateByKey(rank) {
-  if (rank > ballot.order.length) return say(`There are ${ballot.order.length} answers: keys 1 to ${ballot.order.length}.`);
+  const count = ballot.order.length;
+  if (rank > count) return say(`There are ${count} answers: keys 1 to ${count}.`);
   const at = ballot.order.indexOf(selected);
   acts.rate(selected, rank);
   // On to the next one without a rank, so that "2 1 3 3" ranks four answers from top to bottom.
@@ -172,7 +174,8 @@ function refused(error, path) {
 
   if (error.status === 401) {
     part("banner").hidden = false;
-    part("trouble").textContent = "You are not let in any more. Open the link from the terminal in this tab; what you entered is kept.";
+    part("trouble").textContent =
+      "You are not let in any more. Open the link from the terminal in this tab; what you entered is kept.";
     return false;
   }
   say(error.message);
@@ -267,8 +270,9 @@ const dialogs = new Dialogs({ skip, ended });
 part("submit").addEventListener("click", submit);
 part("undo").addEventListener("click", undo);
 part("again").addEventListener("click", () => sender.hurry());
-part("look").addEventListener("click", () => send("/api/next", {}, () => say(task ? "A prompt is here." : "Nothing yet.")));
-setInterval(() => task === null && !over && send("/api/next", {}, () => task && say("A prompt is here.")), LOOK_AGAIN);
+const look = (otherwise) => send("/api/next", {}, () => say(task ? "A prompt is here." : otherwise));
+part("look").addEventListener("click", () => look("Nothing yet."));
+setInterval(() => task === null && !over && look(""), LOOK_AGAIN);
 setInterval(() => document.hidden || over || dialogs.refresh(), REFRESH);
 
 async function start() {
