@@ -3,6 +3,7 @@
 import json
 import threading
 
+import access
 import pytest
 from browser import Server, chromium, visit  # noqa: F401
 
@@ -146,4 +147,17 @@ def test_on_a_phone_all_is_in_reach(chromium, server):  # noqa: F811
         assert box["x"] >= 0 and box["x"] + box["width"] <= 360
         assert box["height"] >= 40
     assert seen.nothing, seen
+    page.context.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_it_can_be_read_and_reached_without_a_mouse(chromium, server, scheme):  # noqa: F811
+    page, _ = visit(chromium, f"{server.url}/#k={DOORS.link('you')}", color_scheme=scheme)
+    page.wait_for_selector("#who:not(:empty)")
+    page.click("summary")
+    ask(page, "hello")
+    page.wait_for_selector("#send:not([hidden])")
+    assert access.measured(page) > 10
+    assert access.reached_by_tab(page) == 8  # New, Copy, Save, system, temperature, alone, question, Send
+    assert access.named(page) >= 8
     page.context.close()
