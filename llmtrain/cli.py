@@ -22,6 +22,7 @@ COMMANDS = {
     "dpo": "Step 3, the newer way: improve the model on the rankings, without a reward model.",
     "pipeline": "All steps in one run tree, each finding the one before.",
     "eval": "Models side by side on the same held-out prompts: loss, grades, wins against a reference.",
+    "chat": "Talk to models, side by side: in the terminal, in a page, or from a script.",
     "data": "Show what a stage will see of your data, before training.",
 }
 

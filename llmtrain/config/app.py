@@ -23,10 +23,11 @@ from llmtrain.config import recipes, safety, sweep, words
 from llmtrain.config.check import build, mapping
 from llmtrain.config.paths import CONF
 from llmtrain.errors import ConfigError, LlmtrainError, UsageError
-from llmtrain.run import directory
+from llmtrain.run import directory, logs
 from llmtrain.run.provenance import redact
 
 log = logging.getLogger("llmtrain")
+TALKS = ("chat",)  # commands that leave no run behind
 ENVIRONMENT = ("LLMTRAIN_RUNS", "LLMTRAIN_CACHE")
 
 
@@ -35,16 +36,22 @@ def main(command: str, args: list[str], prog: str) -> int:
     run_id = directory.new_id()  # one for all jobs of a sweep, in whatever process they run
     OmegaConf.register_new_resolver("run_id", lambda: run_id, replace=True)
     _register()
+    args, said = words.spoken(args, command)
     flags, settings = words.split(safety.checked(args), command)
     multirun, looks = "--multirun" in flags, bool(set(flags) - {"--multirun"})
     root, fault = "", None
+    if command in TALKS and (multirun or (looks and said is not None)):
+        raise ConfigError(f"{', '.join(flags)}: does nothing for `{command}`; drop it, or --prompt")
     try:
         if not looks or "--cfg" in flags:
-            root = _check(command, settings, multirun, runs=not looks)
+            configs = _check(command, settings, multirun, runs=not looks)
+            root = configs[0].run.root
     except UsageError as error:  # of a configuration that is only looked at, after it was printed
         fault = error
     if fault and not looks:
         raise fault
+    if command in TALKS and not looks:
+        return _talk(configs[0], said)
     codes: list[int] = []
 
     def task(config: DictConfig) -> float | None:
@@ -65,32 +72,42 @@ def main(command: str, args: list[str], prog: str) -> int:
     return failed if multirun else max(codes, default=0)
 
 
-def _check(command: str, settings: list[str], multirun: bool, runs: bool) -> str:
-    """Check all jobs, and all stages of a pipeline, before Hydra makes a directory; returns run.root.
+def _talk(config: Any, said: str | None) -> int:
+    """A command that computes nothing to keep: it runs here, without Hydra's job and its directory."""
+    from llmtrain.launch.processes import stage
+
+    if said is not None:
+        config.prompt = said
+    logs.plain(None)
+    return stage(config.command).talk(config)
+
+
+def _check(command: str, settings: list[str], multirun: bool, runs: bool) -> list[Any]:
+    """Check all jobs, and all stages of a pipeline, before Hydra makes a directory; returns their configurations.
 
     runs: whether they are going to, so that their models, data and machine are looked for as well.
     """
     from llmtrain.stages import preflight
 
     faults: dict[str, list[str]] = {}  # what is wrong -> in which jobs
-    roots = set()
+    configs = []
     settings = recipes.resolve(command, settings)
     with _beside():
         jobs = list(sweep.jobs(command, settings)) if multirun else [("", settings)]
         sweep.parsed(settings, multirun)
     for label, own in jobs:
         try:
-            roots.add(_checked(command, own, runs))
+            configs.append(_checked(command, own, runs))
         except UsageError as error:
             faults.setdefault(str(error), []).append(label)
+    roots = {config.run.root for config in configs}
     if len(roots) > 1:
         faults[f"run.root: all jobs of a sweep lie in one folder, not in {', '.join(sorted(roots))}; set it once"] = []
     if faults:
         raise ConfigError("\n".join(_of_jobs(fault, labels, len(jobs)) for fault, labels in faults.items()))
-    root = roots.pop()
-    if runs:
-        preflight.make_root(root, command)
-    return root
+    if runs and command not in TALKS:
+        preflight.make_root(configs[0].run.root, command)
+    return configs
 
 
 def _of_jobs(fault: str, labels: list[str], jobs: int) -> str:
@@ -101,8 +118,8 @@ def _of_jobs(fault: str, labels: list[str], jobs: int) -> str:
     return f"{'; '.join(labels[:3])}{more}:\n{fault}"
 
 
-def _checked(command: str, settings: list[str], runs: bool) -> str:
-    """Check a job; returns its run.root. Raises UsageError."""
+def _checked(command: str, settings: list[str], runs: bool) -> Any:
+    """Check a job; returns its configuration. Raises UsageError."""
     from llmtrain.stages import plan, preflight
 
     config = _compose(command, settings)
@@ -113,7 +130,7 @@ def _checked(command: str, settings: list[str], runs: bool) -> str:
     steps = plan.steps_of(command, config, folder)
     if runs:
         preflight.check(config, steps, folder)
-    return config.run.root
+    return config
 
 
 def compose_stage(command: str, recipe: str, overrides: dict[str, Any], coming: Collection[str] = ()) -> Any:

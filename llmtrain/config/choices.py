@@ -97,6 +97,11 @@ class Ranker(Enum):
     people = "people"
 
 
+class AnswerFormat(Enum):
+    text = "text"
+    jsonl = "jsonl"
+
+
 class Stage(Enum):
     pretrain = "pretrain"
     sft = "sft"

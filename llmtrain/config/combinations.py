@@ -7,7 +7,16 @@ from collections.abc import Callable
 from typing import Any
 
 from llmtrain.config import people, ppo
-from llmtrain.config.choices import Annotator, DataName, DPOLoss, Improve, Ranker, ScheduleName, TokenizerName
+from llmtrain.config.choices import (
+    Annotator,
+    AnswerFormat,
+    DataName,
+    DPOLoss,
+    Improve,
+    Ranker,
+    ScheduleName,
+    TokenizerName,
+)
 from llmtrain.config.names import meant
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -179,9 +188,7 @@ def _eval(config: Any) -> list[str]:
     for key in ("models", "tasks"):
         entries = getattr(config, key)
         faults += [f"{key}: holds an empty entry; drop it"] if not all(entry.strip() for entry in entries) else []
-        faults += [
-            f"{key}: {entry} is there twice; drop one" for entry in sorted(set(entries)) if entries.count(entry) > 1
-        ]
+        faults += [f"{key}: {entry} is there twice; drop one" for entry in _doubled(entries)]
     if config.judged_by is not None and config.judged_by.endswith(".py"):
         faults.append(f"judged_by: {config.judged_by} names no function in the file; give {config.judged_by}:NAME")
     if config.judged_by is not None and config.reference is None:
@@ -189,6 +196,25 @@ def _eval(config: Any) -> list[str]:
     if config.tasks and config.launch.nproc_per_node > 1:
         faults.append("launch.nproc_per_node: the harness of tasks runs in one process; set it to 1")
     return faults
+
+
+def _chat(config: Any) -> list[str]:
+    faults = [f"models: {entry} is there twice; drop one" for entry in _doubled(config.models)]
+    if not config.models or not all(entry.strip() for entry in config.models):
+        faults.append("models: name at least one run, checkpoint or model directory, and no empty one")
+    alone = {"prompt": config.prompt is not None, "format": config.format is AnswerFormat.jsonl}
+    faults += [
+        f"{key}: does nothing with web=true; drop one of them" for key, given in alone.items() if given and config.web
+    ]
+    if config.page.port and not config.web:
+        faults.append(f"page.port: {config.page.port} does nothing without a page; give --web, or drop it")
+    unused = {"launch.nproc_per_node": config.launch.nproc_per_node > 1}
+    unused |= {"log.tensorboard": config.log.tensorboard, "log.wandb": config.log.wandb}
+    return faults + [f"{key}: does nothing in a chat; drop it" for key, given in unused.items() if given]
+
+
+def _doubled(entries: list[str]) -> list[str]:
+    return sorted({entry for entry in entries if entries.count(entry) > 1})
 
 
 def _stop(config: Any) -> list[str]:
@@ -234,6 +260,7 @@ CHECKS: list[tuple[tuple[str, ...], Callable[[Any], list[str]]]] = [
     (("judge", "advantage", "data"), ppo.rule),
     (("loss", "label_smoothing"), _dpo),
     (("models", "init", "reference", "judged_by", "tasks", "launch"), _eval),
+    (("models", "judged_by", "prompt", "format", "web", "page", "launch", "log"), _chat),
     (("stop",), _stop),
     (("stop", "data"), _rates),
 ]

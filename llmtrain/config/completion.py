@@ -5,7 +5,7 @@ from pathlib import Path
 
 from llmtrain.config.paths import defaults, groups, parts, recipes
 from llmtrain.config.usage import keys
-from llmtrain.config.words import LONG, POSITIONAL, VALUES
+from llmtrain.config.words import LONG, POSITIONAL, SHORTHANDS, VALUES
 
 FLAGS = [*VALUES, *LONG, "--multirun", "--resolve", "--help", "--version", "--hydra-help"]
 
@@ -17,7 +17,8 @@ def complete(command: str, args: list[str], incomplete: str) -> list[str]:
     """
     flag = VALUES.get(LONG.get(args[-1], args[-1])) if args else None
     if flag or incomplete.startswith("-"):
-        return [word for word in flag or FLAGS if word.startswith(incomplete)]
+        own = [name.partition(" ")[0] for name in SHORTHANDS.get(command, ())]
+        return [word for word in flag or [*FLAGS, *own] if word.startswith(incomplete)]
     if args and args[-1] == "=":
         whole, cut = f"{args[-2]}={incomplete}", len(args[-2]) + 1
     elif not incomplete and args and not re.search(r"^-|[=/]", args[-1]) and args[-2:-1] != ["="]:

@@ -1,9 +1,10 @@
 """Faults between the keys of what people open in a browser. No torch, no Hydra in here."""
 
-import ipaddress
 import re
 from typing import Any
 from urllib.parse import urlsplit
+
+from llmtrain.web.hosts import loopback
 
 NAME = re.compile(r"[\w][\w .@-]{0,39}")
 DATABASES = ("postgresql", "postgres")
@@ -52,17 +53,9 @@ def _database(url: str) -> list[str]:
 
 def page(config: Any) -> list[str]:
     """A page that others can reach is asked for by name, and never by accident."""
-    own, page = is_loopback(config.page.host), config.page
+    own, page = loopback(config.page.host), config.page
     if page.allow_remote and own:
         return [f"page.allow_remote: true does nothing with page.host={page.host}; set it to false"]
     if not own and not page.allow_remote:
         return [f"page.host: {page.host} lets other machines in; give page.allow_remote=true if they should"]
     return []
-
-
-def is_loopback(host: str) -> bool:
-    """Whether an address is this machine's own."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

@@ -9,120 +9,25 @@ from typing import Any
 
 from omegaconf import MISSING
 
-from llmtrain.config.choices import Annotator, Architecture, DataName, Device, DPOLoss, Dtype, Improve, OnBadRow
-
-# isort: split
-from llmtrain.config.choices import Ranker, ScheduleName, Stage, Tie, TokenizerName
+from llmtrain.config.choices import Annotator, AnswerFormat, DPOLoss, Improve, Ranker, Stage, Tie
+from llmtrain.config.nodes import (
+    Batch,
+    Data,
+    Decoding,
+    Launch,
+    Log,
+    Loop,
+    Model,
+    Optimizer,
+    Page,
+    Run,
+    Sampling,
+    Schedule,
+    Stop,
+    Tokenizer,
+)
 from llmtrain.config.ppo import KL, Advantage, Clipping, Judge
 from llmtrain.config.ranges import number
-
-
-@dataclass
-class Run:
-    root: str = MISSING
-    name: str = MISSING
-
-
-@dataclass
-class Launch:
-    device: Device = MISSING
-    dtype: Dtype = MISSING
-    threads: int = number(0, 1024)
-    nproc_per_node: int = number(1, 256)
-
-
-@dataclass
-class Log:
-    every: int = number(1)
-    progress: bool = MISSING
-    tensorboard: bool | None = MISSING
-    wandb: bool = MISSING
-    trackio: bool = MISSING
-
-
-@dataclass
-class Model:
-    name: Architecture = MISSING
-    layers: int = number(1)
-    width: int = number(1)
-    heads: int = number(1)
-    ffn_width: int = number(1)
-    context: int = number(2)
-    tie_embeddings: bool = MISSING
-    embedding_std: float = number(0)
-    init_std: float = number(0)
-    dropout: float = number(0, 1)
-
-
-@dataclass
-class Tokenizer:
-    name: TokenizerName = MISSING
-    vocab_size: int = number(0)
-    path: str | None = MISSING
-
-
-@dataclass
-class Data:
-    name: DataName = MISSING
-    path: list[str] = MISSING
-    split: str = MISSING
-    text_column: str | None = MISSING
-    rows: int | None = number(1)
-    eval_rows: int = number(1)
-    eval_fraction: float = number(0, 0.9)
-    max_length: int = number(2)
-    on_bad_row: OnBadRow = MISSING
-    world: int | None = number(0)
-    cache: str = MISSING
-
-
-@dataclass
-class Batch:
-    rows: int = number(1)
-    micro_tokens: int = number(1)
-
-
-@dataclass
-class Optimizer:
-    lr: float = number(0)
-    beta1: float = number(0, below=1)
-    beta2: float = number(0, below=1)
-    eps: float = number(0)
-    weight_decay: float = number(0)
-    clip_norm: float = number(above=0)
-
-
-@dataclass
-class Schedule:
-    name: ScheduleName = MISSING
-    warmup: float = number(0, 1)
-    final: float = number(0, 1)
-    decay: float = number(0, 1)
-
-
-@dataclass
-class Loop:
-    eval_every: int = number(1)
-    save_every: int = number(1)
-    keep_last: int = number(1)
-    keep_best: int = number(0)
-    max_skipped: int = number(0)
-
-
-@dataclass
-class Sampling:
-    max_new_tokens: int = number(1)
-    temperature: float = number(0)
-    batch_rows: int = number(1)
-
-
-@dataclass
-class Stop:
-    metric: str | None = MISSING
-    threshold: float | None = MISSING
-    confidence: float | None = number(0.5, 0.9999)
-    patience: int | None = number(1)
-    min_steps: int | None = number(0)
 
 
 @dataclass
@@ -175,13 +80,6 @@ class Sample(Common):
     annotate: Annotator = MISSING
     noise: float = number(0, 1)
     held_out: int = number(0)
-
-
-@dataclass
-class Page:
-    host: str = MISSING
-    port: int = number(0, 65535)
-    allow_remote: bool = MISSING
 
 
 @dataclass
@@ -245,6 +143,20 @@ class Eval(Common):
 
 
 @dataclass
+class Chat(Common):
+    """`llmtrain chat`: no run, so there is nothing to resume."""
+
+    models: list[str] = MISSING
+    judged_by: str | None = MISSING
+    system: str | None = MISSING
+    prompt: str | None = MISSING
+    format: AnswerFormat = MISSING
+    web: bool = MISSING
+    page: Page = MISSING
+    sampling: Decoding = MISSING
+
+
+@dataclass
 class Preview(Common):
     """`llmtrain data`: what a stage will see."""
 
@@ -275,4 +187,4 @@ class Pipeline(Common):
 
 _stages: tuple[type[Common], ...] = (Pretrain, SFT, Sample, Rank, Reward, PPO, DPO, Eval)
 COMMANDS: dict[str, type[Common]] = {stage.__name__.lower(): stage for stage in _stages}
-COMMANDS |= {"data": Preview, "pipeline": Pipeline}
+COMMANDS |= {"data": Preview, "chat": Chat, "pipeline": Pipeline}

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from llmtrain.config.paths import CONF, defaults, groups, recipes, summary
-from llmtrain.config.words import POSITIONAL
+from llmtrain.config.words import POSITIONAL, SHORTHANDS
 
 EXAMPLES = {
     "pretrain": ["data=my.txt", "conf=shakespeare-char data=tinyshakespeare.txt", "-m optimizer.lr=1e-3,3e-3"],
@@ -20,6 +20,11 @@ EXAMPLES = {
     ],
     "dpo": ["data=runs/sample/tiny/latest beta=0.3", "data=preferences.json"],
     "eval": ["runs/ppo/tiny/latest", "runs/sft/tiny/latest runs/ppo/tiny/latest reference=latest judged_by=latest"],
+    "chat": [
+        "runs/ppo/tiny/latest",
+        "runs/pretrain/tiny/latest runs/sft/tiny/latest runs/ppo/tiny/latest judged_by=latest",
+        "runs/ppo/tiny/latest --web",
+    ],
     "data": ["stage=sft data=alpaca.json", "stage=pretrain data=[corpus/,more.txt]"],
     "pipeline": ["rounds=2", "improve=dpo", "ppo.kl.coef=0.5 sft.epochs=2"],
 }
@@ -36,7 +41,6 @@ def usage(prog: str, command: str, text: str) -> str:
     """The help page of a Hydra command."""
     chosen = defaults(command)
     options = {name: _options(name, o, chosen.get(name)) for name, o in groups().items() if name in chosen}
-    listed = f"\nGroups (GROUP=OPTION):\n{_table(list(options.items()))}\n" if options else ""
     rows = [(f"{key.name}={key.default}", key.comment) for key in keys(command)]
     examples = "\n".join(f"  {prog} {line}" for line in EXAMPLES[command])
     plain = "[RUN ...] " if command in POSITIONAL else ""
@@ -46,7 +50,7 @@ def usage(prog: str, command: str, text: str) -> str:
 
 Recipes (conf=, default tiny):
 {_table([(name, summary(path)) for name, path in recipes(command).items()])}
-{listed}
+{_groups(options)}
 Keys (KEY=VALUE; these are the values before a recipe):
 {_table(rows)}
 
@@ -54,10 +58,18 @@ Examples:
 {examples}
 
 Flags:
-  --cfg job        Print the configuration instead of running.
+{_own(command)}  --cfg job        Print the configuration instead of running.
   -m, --multirun   Sweep: every combination of comma-separated values.
   --hydra-help     Hydra's other flags.
   --help           This page."""
+
+
+def _groups(options: dict[str, str]) -> str:
+    return f"\nGroups (GROUP=OPTION):\n{_table(list(options.items()))}\n" if options else ""
+
+
+def _own(command: str) -> str:
+    return "".join(f"  {flag:<16} {text}\n" for flag, text in SHORTHANDS.get(command, {}).items())
 
 
 def _options(group: str, names: list[str], chosen: str | None) -> str:

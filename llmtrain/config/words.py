@@ -14,8 +14,34 @@ VALUES = {
     "--package": (),
 }
 # command -> the key that words which are no settings give the list of
-POSITIONAL = {"eval": "models", "rank": "sources"}
+POSITIONAL = {"eval": "models", "chat": "models", "rank": "sources"}
 LONG = {"-c": "--cfg", "-i": "--info", "-p": "--package", "-m": "--multirun"}
+
+# command -> flags of its own, which stand for settings, and what they are for
+SHORTHANDS = {"chat": {"--web": "Talk in a page (web=true).", "--prompt TEXT": "Answer TEXT, whatever is in it."}}
+
+
+def spoken(args: Iterable[str], command: str) -> tuple[list[str], str | None]:
+    """The arguments with a command's own flags as settings, and TEXT of `--prompt TEXT`, which nothing interprets.
+
+    A setting prompt=TEXT stands for it among the others. Raises ConfigError.
+    """
+    if command not in SHORTHANDS:
+        return list(args), None
+    out: list[str] = []
+    texts: list[str] = []
+    rest = list(args)
+    while rest:
+        word = rest.pop(0)
+        if word == "--prompt" and not rest:
+            raise ConfigError("--prompt: no text behind it; give --prompt TEXT")
+        if word == "--prompt" or word.startswith("--prompt="):
+            texts.append(rest.pop(0) if word == "--prompt" else word.partition("=")[2])
+        else:
+            out.append("web=true" if word == "--web" else word)
+    if len(texts) > 1 or (texts and any(word.startswith("prompt=") for word in out)):
+        raise ConfigError("prompt: given twice; drop one of them")
+    return out + ["prompt=TEXT"] * len(texts), texts[0] if texts else None
 
 
 def split(args: Iterable[str], command: str = "") -> tuple[list[str], list[str]]:

@@ -45,11 +45,13 @@ def generate(
     uniforms: Tensor | None = None,
     batch_rows: int = 256,
     should_stop: Callable[[], None] | None = None,
+    told: Callable[[int, int], None] | None = None,
 ) -> list[Completion]:
     """One Completion per prompt, in their order.
 
     temperature 0 decodes greedily; else row i uses uniforms[i, t] in [0, 1) for its token t (inverse CDF).
-    should_stop is called once per token and may raise. Raises TrainingError on logits that are not finite.
+    should_stop is called once per token and may raise; told hears of every token (which prompt, its id) as it comes.
+    Raises TrainingError on logits that are not finite.
     """
     assert (temperature == 0) == (uniforms is None), "uniforms go with sampling, and only with it"
     order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
@@ -59,7 +61,8 @@ def generate(
             rows = order[start : start + batch_rows]
             draws = None if uniforms is None else uniforms[rows].to(model.device)
             batch = _Batch(model, [prompts[i] for i in rows], max_new_tokens, temperature, eos_id, draws)
-            for i, ids, logp in zip(rows, *batch.run(should_stop), strict=True):
+            heard = None if told is None else (lambda row, token, rows=rows: told(rows[row], token))
+            for i, ids, logp in zip(rows, *batch.run(should_stop, heard), strict=True):
                 done[i] = Completion(ids, bool(ids) and ids[-1] == eos_id, logp)
     return [c for c in done if c is not None]
 
@@ -96,7 +99,9 @@ class _Batch:
         self.logp = torch.zeros(len(prompts), max_new_tokens, device=self.device)
         self.count = torch.zeros(len(prompts), dtype=torch.int64, device=self.device)
 
-    def run(self, should_stop: Callable[[], None] | None) -> tuple[list[list[int]], list[Tensor]]:
+    def run(
+        self, should_stop: Callable[[], None] | None, told: Callable[[int, int], None] | None
+    ) -> tuple[list[list[int]], list[Tensor]]:
         """The tokens of each row and their log-probabilities."""
         rows = torch.arange(len(self.ids), device=self.device)
         alive = torch.ones(len(rows), dtype=torch.bool, device=self.device)
@@ -115,6 +120,9 @@ class _Batch:
             token = self.choose(logits, rows, t)
             self.written[rows[alive], t] = token[alive]
             self.count[rows[alive]] += 1
+            if told is not None:
+                for row, new in zip(rows[alive].tolist(), token[alive].tolist(), strict=True):
+                    told(row, new)
             alive &= token != self.eos_id
             left = int(alive.sum())
             if not left:

@@ -8,10 +8,10 @@ from llmtrain.run.provenance import RedactingFormatter
 FORMAT = "[%(asctime)s] %(message)s"
 
 
-def plain(run: Path, rank: int = 0) -> None:
-    """Log to stderr and append to RUN/train.log. Processes behind the first tell only what is wrong."""
+def plain(run: Path | None, rank: int = 0) -> None:
+    """Log to stderr and append to RUN/train.log, if there is a run. Processes behind the first tell what is wrong."""
     handlers: list[logging.Handler] = [logging.StreamHandler()]
-    if run.is_dir():
+    if run and run.is_dir():
         handlers.append(logging.FileHandler(run / "train.log"))
     form = FORMAT.replace("] ", f"] process {rank}: ") if rank else FORMAT
     for handler in handlers:

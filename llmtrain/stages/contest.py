@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from llmtrain.config.schema import DataName, Eval
+from llmtrain.config.choices import DataName
+from llmtrain.config.schema import Eval
 from llmtrain.data.order import Stream
 from llmtrain.data.pack import Packed, Targets, after, by_tokens, following, pack, targets
 from llmtrain.data.records import Chat, Kind, Message, Prompt

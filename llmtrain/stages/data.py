@@ -5,7 +5,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.markup import escape
 
-from llmtrain.config.schema import Preview, Stage
+from llmtrain.config.choices import Stage
+from llmtrain.config.schema import Preview
 from llmtrain.data import preview
 from llmtrain.data.records import Kind
 from llmtrain.run import directory

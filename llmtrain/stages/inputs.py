@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
-from llmtrain.config.schema import Common, Data, DataName
+from llmtrain.config.choices import DataName
+from llmtrain.config.schema import Common, Data
 from llmtrain.data import overlap
 from llmtrain.data.cache import Table, tokenised
 from llmtrain.data.formats import Record

@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from llmtrain.config.check import build
+from llmtrain.config.choices import DataName
 from llmtrain.config.ppo import FUNCTION
-from llmtrain.config.schema import Data, DataName, Eval, Reward
+from llmtrain.config.schema import Chat, Data, Eval, Reward
 from llmtrain.data import sources
 from llmtrain.data.records import Kind
-from llmtrain.errors import InitError, LlmtrainError
+from llmtrain.errors import DataError, InitError, LlmtrainError
 from llmtrain.run import directory, lineage, manifest
 from llmtrain.run.lineage import Origin
 
@@ -44,6 +45,12 @@ def named(config: Eval) -> dict[str, str]:
     return dict(zip(roles, models, strict=True)) | {role: init for role, init in others.items() if init is not None}
 
 
+def talking(config: Chat) -> dict[str, str]:
+    """Key -> what it names, of a chat."""
+    judge = {} if config.judged_by is None else {JUDGE: config.judged_by}
+    return {f"models[{n}]": model for n, model in enumerate(config.models)} | judge
+
+
 def judge_function(config: Eval) -> str | None:
     """The judge where it is FILE.py:NAME, a function of the user's, and no reward model."""
     return config.judged_by if config.judged_by and FUNCTION.fullmatch(config.judged_by) else None
@@ -61,12 +68,14 @@ def entries(config: Eval, path: Path) -> dict[str, Entry]:
         found[role] = lineage.recorded(path, role) or lineage.resolve_model(
             init, root=config.run.root, name=config.run.name, stages=stages_of(role, init)
         )
-    return labelled(config, found)
+    return labelled(named(config), found)
 
 
-def labelled(config: Eval, found: dict[str, Origin]) -> dict[str, Entry]:
-    """The models with short names that differ: their command, where that is not enough the name of their run."""
-    given = named(config)
+def labelled(given: dict[str, str], found: dict[str, Origin]) -> dict[str, Entry]:
+    """The models with short names that differ: their command, where that is not enough the name of their run.
+
+    given: what each key names (`named`).
+    """
     short = {role: _name(given[role], origin, by_run=False) for role, origin in found.items()}
     again = _more_than_once(short)
     names = {
@@ -136,7 +145,7 @@ def examined(entry: Entry) -> Reward:
 def faults(config: Eval, found: dict[str, Origin]) -> Iterator[str]:
     """What models that are there lack, or do not share, as lines that begin with the key."""
     try:
-        lineup = labelled(config, found)
+        lineup = labelled(named(config), found)
     except LlmtrainError as error:
         yield f"models: {error}"
         return
@@ -148,6 +157,44 @@ def faults(config: Eval, found: dict[str, Origin]) -> Iterator[str]:
     yield from _judges([entry for entry in own if entry.scores], config, kind)
     yield from _readers(config, lineup, writers, kind)
     yield from _tasks(config.tasks)
+
+
+def talk_faults(config: Chat, found: dict[str, Origin]) -> Iterator[str]:
+    """The same of a chat, whose models need no tokenizer in common."""
+    from llmtrain.stages import setup
+
+    try:
+        lineup = labelled(talking(config), found)
+    except LlmtrainError as error:
+        yield f"models: {error}"
+        return
+    writers = [entry for role, entry in lineup.items() if role != JUDGE]
+    for entry in writers:
+        if entry.scores:
+            yield f"{entry.role}: {entry.origin.path} is a reward model, which writes no answers; give it as {JUDGE}="
+    if JUDGE in lineup and not lineup[JUDGE].scores:
+        yield f"judged_by: {config.judged_by} is no reward model; give a run of `llmtrain reward`"
+    yield from _twice(writers)
+    yield from _sayable(config)
+    for role, entry in lineup.items():
+        try:
+            setup.tokenizer_at(entry.origin.path, chat=role == JUDGE)
+        except LlmtrainError as error:
+            yield f"{role}: {error}"
+
+
+def _sayable(config: Chat) -> Iterator[str]:
+    from llmtrain.chat.conversation import spoken
+    from llmtrain.chat.panel import heat
+
+    try:
+        heat(config.sampling.temperature)
+    except DataError as error:
+        yield f"sampling.temperature: {error}"
+    try:
+        spoken(config.system or "none", "system")
+    except DataError as error:
+        yield f"system: {error}"
 
 
 def _kinds(config: Eval, lineup: dict[str, Entry], kind: Kind, writers: list[Entry]) -> Iterator[str]:

@@ -7,8 +7,9 @@ from typing import Any
 
 from llmtrain.config.app import compose_stage
 from llmtrain.config.check import mapping
+from llmtrain.config.choices import DataName, Ranker
 from llmtrain.config.paths import STAGES
-from llmtrain.config.schema import DataName, Pipeline, Rank, Ranker
+from llmtrain.config.schema import Pipeline, Rank
 from llmtrain.errors import ConfigError
 from llmtrain.stages import outputs
 

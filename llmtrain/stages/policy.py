@@ -15,6 +15,7 @@ from llmtrain.models import causal
 from llmtrain.rollout.sample import Completion, generate
 from llmtrain.run.seeding import generator
 from llmtrain.run.session import Session
+from llmtrain.text.streaming import decoded
 
 
 @dataclass(frozen=True)
@@ -66,9 +67,8 @@ class Policy(Stateless):
 
 
 def text_of(tokenizer: PreTrainedTokenizerBase, completion: Completion) -> str:
-    """What the model wrote, without the EOS that ends it. A control token inside stays visible: it is a fault."""
-    ids = completion.ids[:-1] if completion.ended else completion.ids
-    return str(tokenizer.decode(ids, skip_special_tokens=False))
+    """What the model wrote, without the EOS that ends it."""
+    return decoded(tokenizer, completion.ids[:-1] if completion.ended else completion.ids)
 
 
 def complete(

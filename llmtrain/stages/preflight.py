@@ -13,9 +13,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from llmtrain.config.choices import JudgeName
+from llmtrain.config.choices import DataName, Device, JudgeName
 from llmtrain.config.ppo import Judge
-from llmtrain.config.schema import Common, Data, DataName, Device, Rank
+from llmtrain.config.schema import Common, Data, Rank
 from llmtrain.data.formats import Record
 from llmtrain.data.microworld import rows as microworld
 from llmtrain.data.microworld.world import World
@@ -73,6 +73,8 @@ def _surroundings(config: Any, made: Path) -> Iterator[str]:
         yield from _answers(config, made)
         return
     yield from _models(config, made)
+    if config.command == "chat":
+        return
     yield from _rows(config, made)
     if config.command == "ppo" and config.judge.name is not JudgeName.reward:
         yield from _text_judge(config, partial(text_function, config.judge), made)
@@ -119,8 +121,9 @@ def _trackers(config: Common) -> Iterator[str]:
 
 
 def _models(config: Any, made: Path) -> Iterator[str]:
-    if config.command == "eval":
-        wanted = [(role, init, lineup.stages_of(role, init)) for role, init in lineup.named(config).items()]
+    if config.command in ("eval", "chat"):
+        named = lineup.named(config) if config.command == "eval" else lineup.talking(config)
+        wanted = [(role, init, lineup.stages_of(role, init)) for role, init in named.items()]
     else:
         named = {"init": config.init}
         if config.command == "ppo":
@@ -138,8 +141,11 @@ def _models(config: Any, made: Path) -> Iterator[str]:
                 found[key] = lineage.resolve_model(init, root=config.run.root, name=config.run.name, stages=stages)
             except LlmtrainError as error:
                 yield f"{key}: {str(error).removeprefix('init=')}"
-    if config.command == "eval" and len(found) == len(wanted):
-        yield from lineup.faults(config, found)
+    if len(found) == len(wanted):
+        if config.command == "eval":
+            yield from lineup.faults(config, found)
+        elif config.command == "chat":
+            yield from lineup.talk_faults(config, found)
 
 
 def _rows(config: Any, made: Path) -> Iterator[str]:

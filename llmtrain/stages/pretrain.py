@@ -7,7 +7,8 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from llmtrain.config.schema import Pretrain, TokenizerName
+from llmtrain.config.choices import TokenizerName
+from llmtrain.config.schema import Pretrain
 from llmtrain.config.schema import Tokenizer as TokenizerConfig
 from llmtrain.data.order import Span, Stream
 from llmtrain.data.pack import by_tokens, following, pack

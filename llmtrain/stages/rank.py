@@ -30,8 +30,9 @@ from llmtrain.stages.votes import open_votes
 from llmtrain.web.assets import assets
 from llmtrain.web.doors import Doors
 from llmtrain.web.guard import guarded
+from llmtrain.web.hosts import names
 from llmtrain.web.limits import Limits
-from llmtrain.web.serve import names, serve
+from llmtrain.web.serve import serve
 
 log = logging.getLogger("llmtrain")
 

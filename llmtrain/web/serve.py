@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import ipaddress
 import json
 import logging
 import os
@@ -16,21 +15,13 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from llmtrain.errors import UsageError
 from llmtrain.web.guard import HEADERS
+from llmtrain.web.hosts import loopback, names
 from llmtrain.web.limits import Limits
 
 log = logging.getLogger(__name__)
 
 POLL_SECONDS = 0.2
 END_SECONDS = 3  # for answers that are under way when the page closes
-
-
-def names(host: str) -> tuple[str, ...]:
-    """Under which names, without port, a page on `host` may be asked for; the first is the one to tell people."""
-    if _loopback(host):
-        return (_bracketed(host), *({"127.0.0.1", "localhost"} - {host}))
-    if host in ("0.0.0.0", "::", ""):
-        return (_outward(), socket.gethostname().lower(), "127.0.0.1", "localhost")
-    return (_bracketed(host),)
 
 
 def serve(
@@ -49,14 +40,14 @@ def serve(
     with whoever handles them. Raises UsageError when the port is taken, the host is not of this machine, or it is more
     than this machine's own (loopback) without allow_remote.
     """
-    if not _loopback(host) and not allow_remote:
+    if not loopback(host) and not allow_remote:
         raise UsageError(
-            f"host={host} opens the page to the network. Take 127.0.0.1, and from elsewhere "
-            "`ssh -L PORT:127.0.0.1:PORT this-machine`; or allow it with allow_remote=true"
+            f"page.host={host} opens the page to the network. Take 127.0.0.1, and from elsewhere "
+            "`ssh -L PORT:127.0.0.1:PORT this-machine`; or allow it with page.allow_remote=true"
         )
     with _bound(host, port) as listener:
         number = listener.getsockname()[1]
-        if not _loopback(host):
+        if not loopback(host):
             log.warning(
                 "the page is open to the network on %s:%d, without encryption: whoever can listen there reads what "
                 "people read and write, and the cookie that lets them in",
@@ -177,27 +168,6 @@ def _bound(host: str, port: int) -> socket.socket:
     except (OSError, OverflowError) as error:
         listener.close()
         raise UsageError(
-            f"{host}:{port} cannot be listened on ({error}). Take another port, or port=0 for any that is free"
+            f"{host}:{port} cannot be listened on ({error}). Take another page.port, or 0 for any that is free"
         ) from None
     return listener
-
-
-def _loopback(host: str) -> bool:
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def _bracketed(host: str) -> str:
-    return f"[{host}]" if ":" in host else host.lower()
-
-
-def _outward() -> str:
-    """The address by which others reach this machine; connecting a UDP socket sends nothing."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        try:
-            probe.connect(("192.0.2.1", 9))
-        except OSError:
-            return socket.gethostname().lower()
-        return str(probe.getsockname()[0])

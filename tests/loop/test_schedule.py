@@ -1,6 +1,6 @@
 import pytest
 
-from llmtrain.config.schema import ScheduleName
+from llmtrain.config.choices import ScheduleName
 from llmtrain.errors import ConfigError
 from llmtrain.loop.schedule import SCHEDULES, schedule
 

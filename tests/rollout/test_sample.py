@@ -131,3 +131,11 @@ def test_should_stop_is_asked_at_every_token_and_leaves_the_model_as_it_was(mode
 
 def test_no_prompts_give_no_answers(model):
     assert generate(model, [], max_new_tokens=3, temperature=0.0, eos_id=EOS) == []
+
+
+def test_told_hears_every_token_of_every_prompt_as_it_comes(model, prompts):
+    heard = {n: [] for n in range(len(prompts))}
+    done = sample(
+        model, prompts, uniforms(len(prompts)), batch_rows=3, told=lambda prompt, token: heard[prompt].append(token)
+    )
+    assert [heard[n] for n in range(len(prompts))] == [completion.ids for completion in done]

@@ -8,7 +8,8 @@ from house import EASY, FREE, House, head, hear, post, talk
 
 from llmtrain.errors import UsageError
 from llmtrain.web.limits import Limits
-from llmtrain.web.serve import names, serve
+from llmtrain.web.hosts import names
+from llmtrain.web.serve import serve
 
 
 def run(**changes):
