@@ -8,7 +8,8 @@ LlmtrainError                exit 1
 |- RunError                  exit 1   a run directory that cannot be used
 |  |- LockedError            exit 73  another process writes there
 |  `- CheckpointError        exit 1   no checkpoint passes verification
-`- TrainingError             exit 1   the run stopped itself: non-finite numbers, a broken invariant
+|- TrainingError             exit 1   the run stopped itself: non-finite numbers, a broken invariant
+`- StoreError                exit 1   the database of votes cannot be used
 Interrupted (BaseException)  exit 130/143   a signal, after the state was saved
 """
 
@@ -53,6 +54,10 @@ class CheckpointError(RunError):
 
 class TrainingError(LlmtrainError):
     """The run stopped itself: non-finite numbers or a broken invariant."""
+
+
+class StoreError(LlmtrainError):
+    """The database of votes cannot be opened, read or written."""
 
 
 class Interrupted(BaseException):

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import tiny
+from browser import chromium as chromium
 
 
 @pytest.fixture(scope="session")

@@ -22,9 +22,10 @@ export function me() {
 /**
  * The JSON answer of `path`: a GET, or a POST when there is a body. Waits and tries again where the server says "too
  * many requests" or does not answer, so a POST whose effect must come once carries a key of its own. Throws an Error
- * whose message is a sentence for people; its `status` is that of the answer, 0 when there was none.
+ * whose message is a sentence for people; its `status` is that of the answer, 0 when there was none. With tries = 1 the
+ * caller waits, and can say so.
  */
-export async function api(path, body) {
+export async function api(path, body, tries = TRIES) {
   const options = { headers: {} };
   if (body !== undefined) {
     options.method = "POST";
@@ -37,7 +38,7 @@ export async function api(path, body) {
       return answer.json();
     }
     const busy = answer?.status === 429;
-    if (tried < TRIES && (busy || answer === null)) {
+    if (tried < tries && (busy || answer === null)) {
       await wait(busy ? Math.min(10, Number(answer.headers.get("Retry-After")) || 1) : tried);
       continue;
     }
