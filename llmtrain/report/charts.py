@@ -173,7 +173,7 @@ def scatter(setting: str, values: Sequence[str], results: Sequence[float], metri
             axes.set_xlim(-0.5, len(kinds) - 0.5)
         axes.margins(y=0.12)
 
-    return Chart(setting, metric, draw.picture(210, "result over a setting", paint, bottom=30, left=54))
+    return Chart(metric, f"over {setting}", draw.picture(210, "result over a setting", paint, bottom=30, left=54))
 
 
 def _float(text: str) -> float | None:

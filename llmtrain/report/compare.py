@@ -7,7 +7,7 @@ from typing import Any
 from llmtrain.report import charts, curves, family, parts
 from llmtrain.report.collect import Found, Run, Share
 from llmtrain.report.curves import Chart
-from llmtrain.report.settings import apart
+from llmtrain.report.settings import apart, varied
 from llmtrain.run import directory
 
 SHOWN = 6  # keys that the table has a column for
@@ -32,8 +32,9 @@ def page(runs: list[Run], sweep: str, limits: parts.Limits) -> dict[str, Any]:
     ranked = best_first(runs, headline)
     drawn = ranked[: limits.runs]
     differ = apart(ranked)
-    columns = [key for key, _ in differ][:SHOWN]
-    values = dict(differ)
+    settings = (varied(ranked) if sweep else []) or differ
+    columns = [key for key, _ in settings][:SHOWN]
+    values = dict(settings)
     lines = [
         Line(
             run,
@@ -61,9 +62,9 @@ def page(runs: list[Run], sweep: str, limits: parts.Limits) -> dict[str, Any]:
         "forest": charts.forest(shares) if shares else [],
         "against": charts.against(over) if over else [],
         "against_keys": parts.against_keys(list(over)),
-        "scatter": list(_scattered(lines, differ, headline)),
+        "scatter": list(_scattered(lines, settings, headline)),
         "overlaid": curves.overlaid(drawn, limits.columns),
-        "apart": differ if len(differ) > len(columns) else [],
+        "apart": differ if {key for key, _ in differ} - set(columns) else [],
         "parts": [parts.part(run, limits, drawn=False) for run in drawn],
         "left_out": len(ranked) - len(drawn),
         "notes": [(each.label, note) for run in runs for each in run.everything for note in each.notes],
@@ -91,13 +92,12 @@ def _spread(lines: Sequence[Line], headline: str) -> str:
     return f"{of}{headline} from {' to '.join(ends)}."
 
 
-def _scattered(lines: Sequence[Line], differ: Sequence[tuple[str, list[str]]], headline: str) -> Iterator[Chart]:
-    """The headline metric over each setting that differs, but for those that only name the run."""
+def _scattered(lines: Sequence[Line], settings: Sequence[tuple[str, list[str]]], headline: str) -> Iterator[Chart]:
+    """The headline metric over each setting."""
     having = [n for n, line in enumerate(lines) if line.result]
-    for key, values in [(key, values) for key, values in differ if key != "run.name"][:SCATTERED]:
-        results = [result.value for n in having if (result := lines[n].result)]
-        if len(results) > 1:
-            yield charts.scatter(key, [values[n] for n in having], results, headline)
+    results = [result.value for line in lines if (result := line.result)]
+    for key, values in settings[:SCATTERED] if len(results) > 1 else ():
+        yield charts.scatter(key, [values[n] for n in having], results, headline)
 
 
 def _of(run: Run, found: Found) -> Found:

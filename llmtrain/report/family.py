@@ -92,10 +92,11 @@ def _run_of(base: Path, stored: str) -> Path | None:
 
 
 def _outside(path: Path, number: int) -> Run | None:
-    """A run that is only an ancestor of those that the report is about; by its three last names."""
-    parts = path.parts[-3:] if directory.ID.fullmatch(path.name) else path.parts[-4:]
+    """A run that is only an ancestor of those that the report is about; by its command, and where it is."""
+    whole = directory.ID.fullmatch(path.name)
+    label = "/".join(path.parts[-3:]) if whole else f"{path.name} in {'/'.join(path.parts[-4:-1])}"
     try:
-        return read(path, "/".join(parts), f"from-{number}")
+        return read(path, label, f"from-{number}")
     except (LlmtrainError, OSError):
         return None
 

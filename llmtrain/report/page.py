@@ -20,6 +20,7 @@ from llmtrain.errors import InitError, RunError
 from llmtrain.report import collect, compare, parts
 from llmtrain.report.collect import Run
 from llmtrain.report.parts import Limits
+from llmtrain.report.settings import varied
 from llmtrain.run import directory, durable, listing
 from llmtrain.run.provenance import redact
 from llmtrain.web.visible import visible
@@ -55,7 +56,7 @@ def write(paths: Sequence[Path], out: Path | None = None) -> Made:
     file = out or ((paths[0] if single else Path()) / NAME)
     _check(file)
     sweep = paths[0].resolve().name if single and not (paths[0] / directory.CONFIG).is_file() else ""
-    text = html(_read([run for runs in found for run in runs]), sweep)
+    text = html(_read([run for runs in found for run in runs], bool(sweep)), sweep)
     try:
         durable.write_text(file, text)
     except OSError as error:
@@ -94,13 +95,24 @@ def _check(file: Path) -> None:
         raise InitError(f"--out {file}: there is no folder {file.parent}; make it first, or give another")
 
 
-def _read(paths: list[Path]) -> list[Run]:
+def _read(paths: list[Path], sweep: bool) -> list[Run]:
     """The runs with names that tell them apart."""
     paths = list(dict.fromkeys(path.resolve() for path in paths))
-    names = ["/".join(path.parts[-2:]) if directory.ID.fullmatch(path.name) else path.name for path in paths]
-    if len(set(names)) < len(names):
-        names = [str(path) for path in paths]
-    return [collect.read(path, name, f"run-{n}") for n, (path, name) in enumerate(zip(paths, names, strict=True))]
+    runs = [collect.read(path, path.name, f"run-{n}") for n, path in enumerate(paths)]
+    for run, name in zip(runs, _names(runs, sweep), strict=True):
+        run.label = name
+    return runs
+
+
+def _names(runs: list[Run], sweep: bool) -> list[str]:
+    """What a sweep varied; else the runs' names, with their ids, or their whole paths: the first that all differ in."""
+    overrides = varied(runs) if sweep else []
+    ways = (
+        [" ".join(f"{key}={values[n]}" for key, values in overrides) for n in range(len(runs))],
+        [str(collect.mapping(run.config.get("run")).get("name") or run.path.name) for run in runs],
+        ["/".join(run.path.parts[-2:]) for run in runs],
+    )
+    return next((names for names in ways if all(names) and len(set(names)) == len(runs)), [str(r.path) for r in runs])
 
 
 def html(runs: list[Run], sweep: str = "") -> str:

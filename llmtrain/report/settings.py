@@ -1,14 +1,14 @@
 """The configuration of a run beside the recipe's, and what sets several runs apart."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from llmtrain.report.collect import Run, leaves, mapping
 
 MOST = 400  # keys of a configuration that are shown
-SAME = ("command", "run.root", "log.report")  # say nothing about what was computed
+AROUND = ("command", "run.", "log.", "launch.", "data.cache")  # beginnings of keys that change no number
 
 
 @dataclass(frozen=True)
@@ -41,11 +41,27 @@ def settings(run: Run) -> Settings:
 
 
 def apart(runs: Sequence[Run]) -> list[tuple[str, list[str]]]:
-    """The keys in which the configurations of several runs differ, with the value of each run."""
+    """The keys in which the configurations of several runs differ, with the value of each run, but for AROUND."""
     every = [dict(leaves(run.config)) for run in runs]
-    keys = [key for key in dict.fromkeys(key for own in every for key in own) if key not in SAME]
+    keys = [key for key in dict.fromkeys(key for own in every for key in own) if not key.startswith(AROUND)]
     told = [(key, [written(own[key]) if key in own else "" for own in every]) for key in keys]
     return [(key, values) for key, values in told if len(set(values)) > 1][:MOST]
+
+
+def varied(runs: Sequence[Run]) -> list[tuple[str, list[str]]]:
+    """What a sweep varied: the overrides on whose values its jobs differ, with the value of each job; [] if unknown."""
+    every = [dict(_overrides(run)) for run in runs]
+    keys = dict.fromkeys(key for own in every for key in own)
+    told = [(key, [own.get(key, "") for own in every]) for key in keys]
+    return [(key, values) for key, values in told if len(set(values)) > 1][:MOST]
+
+
+def _overrides(run: Run) -> Iterator[tuple[str, str]]:
+    argv = run.lineage.get("argv")
+    for word in map(str, argv[1:] if isinstance(argv, list) else []):
+        key, equals, value = word.lstrip("+").partition("=")
+        if equals:
+            yield key, value
 
 
 def written(value: Any) -> str:
