@@ -125,7 +125,8 @@ def _rebuilt(node: ElementTree.Element, prefix: str) -> str:
 def _value(key: str, value: str, prefix: str) -> str:
     if key == "style":
         value = re.sub(r"#[0-9a-f]{6}", lambda m: PROPERTIES.get(m[0], m[0]), value)
-        return re.sub(r"font: (?:bold )?([\d.]+)px [^;]*", r"font-size: \1px", value)
+        value = re.sub(r"font: ([\d.]+)px [^;]*", r"font-size: \1px", value)  # before matplotlib 3.11 all in one
+        return re.sub(r"; font-family: [^;]*", "", value)  # the page's own
     if key in ("d", "x", "y", "transform"):
         value = re.sub(r"-?\d+\.\d+", lambda m: f"{float(m[0]):.1f}".removesuffix(".0"), value)
         return re.sub(r"\s*\n\s*|(?<=[MLCQz]) ", "", value) if key == "d" else value
