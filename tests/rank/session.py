@@ -107,7 +107,9 @@ class Rater:
 
     def sent(self, *, mine: int) -> None:
         """Waits until the server said that this many ballots of the rater stand."""
-        self.page.wait_for_function("mine => document.getElementById('count').textContent.endsWith(`, ${mine} yours`)", arg=mine)
+        self.page.wait_for_function(
+            "mine => document.getElementById('count').textContent.endsWith(`, ${mine} yours`)", arg=mine
+        )
 
     def status(self) -> str:
         return self.page.locator("#status").text_content()

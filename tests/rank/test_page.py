@@ -47,7 +47,11 @@ def test_a_session_by_mouse(session, chromium):
     page.click("#submit")
     page.wait_for_selector("#nothing:not([hidden])")
     assert "All is ranked" in page.inner_text("#nothing")
-    assert [set(vote["ranks"]) for vote in session.said()] == [{*FRUIT.responses}, {*TREES.responses}, {*BIRDS.responses}]
+    assert [set(vote["ranks"]) for vote in session.said()] == [
+        {*FRUIT.responses},
+        {*TREES.responses},
+        {*BIRDS.responses},
+    ]
     assert session.said()[1]["ranks"] == {text: place for place, text in enumerate(order, start=1)}
     rater.close()
 
@@ -64,7 +68,10 @@ def test_a_session_by_keyboard_alone(session, chromium):
     assert "B harmless: not said" in rater.page.locator("#live").text_content()
     rater.press("Enter")
     rater.sent(mine=1)
-    ballot = {"ranks": {fourth: 1, second: 2, first: 3, third: 4}, "flags": {second: {"helpful": True, "honest": False}}}
+    ballot = {
+        "ranks": {fourth: 1, second: 2, first: 3, third: 4},
+        "flags": {second: {"helpful": True, "honest": False}},
+    }
     assert session.said() == [ballot]
 
     rater.press("s", "Enter")
@@ -81,7 +88,11 @@ def test_a_session_by_keyboard_alone(session, chromium):
     rater.press("u")
     rater.sent(mine=0)
     assert rater.answers() == [fourth, second, first, third] and rater.places() == ["1", "2", "3", "4"]
-    assert rater.card(second).locator(".flag").evaluate_all("all => all.map(flag => flag.dataset.said)") == ["yes", "no", "not said"]
+    assert rater.card(second).locator(".flag").evaluate_all("all => all.map(flag => flag.dataset.said)") == [
+        "yes",
+        "no",
+        "not said",
+    ]
     rater.press("Enter")
     for left in (2, 1):
         rater.sent(mine=3 - left)
