@@ -51,8 +51,8 @@ def routes(store: Store, doors: Doors, key: bytes, finish: Callable[[], None]) -
         item = store.item(body["task"]) if isinstance(body["task"], str) else None
         if item is None:
             raise HTTPException(404, "There is no such task.")
-        store.vote(rater, key, item.id, forms.ballot(body, blind.names(rater, item)))
-        return now_at(rater, store.next(rater))
+        ballot = forms.ballot(body, blind.names(rater, item))
+        return now_at(rater, store.vote_and_next(rater, key, item.id, ballot))
 
     def undo(request: Request) -> Response:
         rater, body = sender(request), fields(request)

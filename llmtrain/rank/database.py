@@ -8,14 +8,15 @@ import os
 import sqlite3
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
-from contextlib import nullcontext
+from concurrent.futures import Future
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 from sqlalchemy import Column, Connection, Engine, Integer, MetaData, Table, create_engine, event, insert, select, text
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError, SQLAlchemyError
 
 from llmtrain.errors import ConfigError, StoreError
 
@@ -30,6 +31,7 @@ SCHEMA_LOCK = 0x6C6C6D7261  # any number that no other program locks
 
 META = MetaData()
 schema = Table("rank_schema", META, Column("version", Integer, primary_key=True, autoincrement=False))
+LOCK = select(schema.c.version).with_for_update()  # SQLite, which is locked already, gets it without FOR UPDATE
 
 # What the driver calls a fault (SQLite's name, the head of PostgreSQL's code), or says of it where it gives no code:
 # what happened, what to do
@@ -62,6 +64,13 @@ def local(path: Path) -> URL:
     return URL.create("sqlite", database=str(path))
 
 
+class _Job(Generic[T]):
+    """A part of a transaction, and what its thread waits for."""
+
+    def __init__(self, work: Callable[[Connection], T]):
+        self.work, self.answer = work, Future[T]()
+
+
 class Database:
     """Transactions on one database. Its messages name the place and never the password.
 
@@ -72,44 +81,66 @@ class Database:
         self._url = _understood(url)
         self.place = _place(self._url)
         self._sqlite = self._url.get_backend_name() == "sqlite"
-        # In one process writers queue here, in order; SQLite itself lets them poll.
-        self._turn = threading.Lock()
+        # In one process writers queue here, in order, where SQLite would let them poll; one of them writes for all.
+        self._turn, self._waiting = threading.Lock(), deque[_Job[Any]]()
         self._engine = self._connected()
         try:
-            self.write(_tables, locked=False)
+            self._explaining(lambda: self._transact(self._tables, writes=True))
         except BaseException:
             self.close()
             raise
 
-    def write(self, work: Callable[[Connection], T], *, locked: bool = True) -> T:
-        """Result of `work` in a transaction of its own, once it is committed. It may run more than once until then."""
+    def write(self, work: Callable[[Connection], T]) -> T:
+        """Result of `work`, once its transaction is committed. It may run more than once until then.
 
-        def alone(connection: Connection) -> T:
-            if locked:
-                connection.execute(select(schema.c.version).with_for_update())
-            return work(connection)
-
-        return self._transact(alone, writes=True)
+        What several threads want to write goes into one transaction, so the disk is waited for once for all of them.
+        """
+        job = _Job(work)
+        self._waiting.append(job)
+        with self._turn:
+            if not job.answer.done():
+                self._run([self._waiting.popleft() for _ in range(len(self._waiting))])
+        return self._explaining(job.answer.result)
 
     def read(self, work: Callable[[Connection], T]) -> T:
         """Result of `work`, which reads only; it waits for no writer."""
-        return self._transact(work, writes=False)
+        return self._explaining(lambda: self._transact(work, writes=False))
 
     def close(self) -> None:
         self._engine.dispose()
+
+    def _run(self, jobs: "list[_Job[Any]]") -> None:
+        """All or nothing; when one of them fails, each in a transaction of its own."""
+
+        def all_of_them(connection: Connection) -> list[Any]:
+            connection.execute(LOCK)
+            return [job.work(connection) for job in jobs]
+
+        try:
+            results = self._transact(all_of_them, writes=True)
+        except BaseException as error:
+            common = isinstance(error, OperationalError) or not isinstance(error, Exception)  # the disk, the server
+            if len(jobs) > 1 and not common:
+                for job in jobs:
+                    self._run([job])
+                return
+            for job in jobs:
+                job.answer.set_exception(error)
+            return
+        for job, result in zip(jobs, results, strict=True):
+            job.answer.set_result(result)
 
     def _transact(self, work: Callable[[Connection], T], *, writes: bool) -> T:
         for pause in (*PAUSES, None):
             try:
                 with (
-                    self._turn if writes else nullcontext(),
                     self._engine.connect() as connection,
                     connection.execution_options(llmtrain_writes=writes).begin(),
                 ):
                     return work(connection)  # the commit comes before the return
             except SQLAlchemyError as error:
                 if pause is None or not _passing(error):
-                    raise self._explained(error) from None  # the chain could show the url's password
+                    raise
             time.sleep(pause)
         raise AssertionError("unreachable")
 
@@ -133,6 +164,26 @@ class Database:
             raise ConfigError(
                 f"{self.place}: PostgreSQL needs psycopg, which is not installed: pip install 'llmtrain[postgres]'"
             ) from None
+
+    def _tables(self, connection: Connection) -> None:
+        """Make the tables where they are missing. Raises StoreError when they are of another version."""
+        if not self._sqlite:  # it has one writer as it is
+            connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": SCHEMA_LOCK})
+        META.create_all(connection)
+        found = connection.execute(select(schema.c.version)).scalar()
+        if found is None:
+            connection.execute(insert(schema).values(version=VERSION))
+        elif found != VERSION:
+            raise StoreError(
+                f"{self.place} holds tables of version {found}, this llmtrain knows version {VERSION}: export its "
+                "votes with the llmtrain that made it, or name another database"
+            )
+
+    def _explaining(self, ask: Callable[[], T]) -> T:
+        try:
+            return ask()
+        except SQLAlchemyError as error:
+            raise self._explained(error) from None  # the chain could show the url's password
 
     def _explained(self, error: SQLAlchemyError) -> StoreError:
         said = str(error.orig) if isinstance(error, DBAPIError) else str(error)
@@ -191,21 +242,6 @@ def _careful(connection: Any, _record: object) -> None:
 def _begin(connection: Connection) -> None:
     writes = connection.get_execution_options().get("llmtrain_writes")
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
-
-
-def _tables(connection: Connection) -> None:
-    """Make the tables where they are missing. Raises StoreError when they are of another version."""
-    if connection.dialect.name == "postgresql":  # SQLite has only one writer as it is
-        connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": SCHEMA_LOCK})
-    META.create_all(connection)
-    found = connection.execute(select(schema.c.version)).scalar()
-    if found is None:
-        connection.execute(insert(schema).values(version=VERSION))
-    elif found != VERSION:
-        raise StoreError(
-            f"the database holds tables of version {found}, this llmtrain knows version {VERSION}: export its votes "
-            "with the llmtrain that made it, or name another database"
-        )
 
 
 def _code(error: SQLAlchemyError) -> str:

@@ -9,14 +9,14 @@ import json
 import time
 from collections.abc import Callable, Sequence
 
-from sqlalchemy import Connection, delete, func, insert, select, update
+from sqlalchemy import Connection
 from sqlalchemy.engine import URL
 
 from llmtrain.data.records import Message
 from llmtrain.errors import LlmtrainError
+from llmtrain.rank import queries
 from llmtrain.rank.database import Database
 from llmtrain.rank.records import Ballot, Item, Progress, Vote, dense
-from llmtrain.rank.tables import STANDS, items, leases, votes
 
 
 class Refused(LlmtrainError):
@@ -47,14 +47,14 @@ class Store:
         """Add what is not yet there, in this order behind the others; how many were new. Nothing is ever removed."""
 
         def work(connection: Connection) -> int:
-            known = set(connection.scalars(select(items.c.id)))
+            known = set(connection.scalars(queries.ITEM_IDS))
             missing = {item.id: item for item in new if item.id not in known}
             rows = [
                 {"id": item.id, "position": position, "votes": 0, "content": _to_json(item)}
                 for position, item in enumerate(missing.values(), start=len(known))
             ]
             if rows:
-                connection.execute(insert(items), rows)
+                connection.execute(queries.ADD_ITEMS, rows)
             return len(rows)
 
         return self._database.write(work)
@@ -64,16 +64,7 @@ class Store:
 
         None when no item has a place left for them. Handing out begins the lease, or begins it anew.
         """
-
-        def work(connection: Connection) -> Item | None:
-            now = self._clock()
-            chosen = self._held(connection, rater, now) or self._free(connection, rater, now)
-            if chosen is None:
-                return None
-            self._lease(connection, rater, chosen, now)
-            return self._item(connection, chosen)
-
-        return self._database.write(work)
+        return self._database.write(lambda connection: self._next(connection, rater))
 
     def vote(self, rater: str, key: str, item: str, ballot: Ballot) -> bool:
         """Store a ballot on the item of this id; True once it is on the disk, False when `key` had been stored before.
@@ -81,23 +72,14 @@ class Store:
         Raises Refused when the key stands for another vote, or the item has no place for one of this rater;
         ValueError when the ballot does not fit the item.
         """
+        return self._database.write(lambda connection: self._vote(connection, rater, key, item, ballot))
 
-        def work(connection: Connection) -> bool:
-            said = ballot.to_json()
-            query = select(votes.c.rater, votes.c.item, votes.c.ballot).where(votes.c.key == key)
-            earlier = connection.execute(query).one_or_none()
-            if earlier is not None and tuple(earlier) != (rater, item, said):
-                raise Refused("This key was used for another vote: reload the page.")
-            if earlier is not None:
-                return False
-            now = self._clock()
-            self._require_place(connection, rater, item, now)
-            _fits(ballot, self._item(connection, item))
-            row = dict(key=key, rater=rater, item=item, ballot=said, skipped=ballot.ranks is None, time=now)
-            connection.execute(insert(votes), row)
-            connection.execute(update(items).where(items.c.id == item).values(votes=items.c.votes + 1))
-            connection.execute(delete(leases).where(leases.c.rater == rater, leases.c.item == item))
-            return True
+    def vote_and_next(self, rater: str, key: str, item: str, ballot: Ballot) -> Item | None:
+        """vote() and then next(), in one transaction: the disk is waited for once."""
+
+        def work(connection: Connection) -> Item | None:
+            self._vote(connection, rater, key, item, ballot)
+            return self._next(connection, rater)
 
         return self._database.write(work)
 
@@ -108,39 +90,35 @@ class Store:
         """
 
         def work(connection: Connection) -> tuple[Item, Ballot] | None:
-            seen = select(votes.c.number, votes.c.rater, votes.c.item, votes.c.ballot)
-            earlier = connection.execute(seen.where(votes.c.undo_key == key)).one_or_none()
-            if earlier is not None and earlier.rater != rater:
+            taken = connection.execute(queries.BY_UNDO_KEY, {"sent_as": key}).one_or_none()
+            if taken is not None and taken.rater != rater:
                 raise Refused("This key was used by somebody else: reload the page.")
-            if earlier is not None:
-                return self._item(connection, earlier.item), Ballot.from_json(earlier.ballot)
-            mine = seen.where(votes.c.rater == rater, STANDS).order_by(votes.c.number.desc()).limit(1)
-            newest = connection.execute(mine).one_or_none()
-            if newest is None:
-                return None
-            now = self._clock()
-            marked = update(votes).where(votes.c.number == newest.number).values(undone=now, undo_key=key)
-            connection.execute(marked)
-            connection.execute(update(items).where(items.c.id == newest.item).values(votes=items.c.votes - 1))
-            self._lease(connection, rater, newest.item, now)
-            return self._item(connection, newest.item), Ballot.from_json(newest.ballot)
+            if taken is None:
+                taken = connection.execute(queries.NEWEST, {"who": rater}).one_or_none()
+                if taken is None:
+                    return None
+                now = self._clock()
+                connection.execute(queries.MARK, {"which": taken.number, "now": now, "sent_as": key})
+                connection.execute(queries.LESS, {"what": taken.item})
+                self._lease(connection, rater, taken.item, now)
+            return self._item(connection, taken.item), Ballot.from_json(taken.ballot)
 
         return self._database.write(work)
 
     def progress(self, rater: str) -> Progress:
+        """How far everyone and this rater are."""
+
         def work(connection: Connection) -> Progress:
-            counts = connection.execute(select(items.c.votes, func.count()).group_by(items.c.votes)).all()
-            per_rater = select(votes.c.rater, func.count()).where(STANDS).group_by(votes.c.rater)
-            raters: dict[str, int] = dict(connection.execute(per_rater.order_by(votes.c.rater)).tuples().all())
-            mine = select(func.count()).select_from(votes).where(votes.c.rater == rater, STANDS)
-            open_to_me = mine.join_from(votes, items).where(items.c.votes < self._wanted)
+            told = {"who": rater, "wanted": self._wanted}
+            counts = connection.execute(queries.BY_COUNT).all()
+            raters: dict[str, int] = dict(connection.execute(queries.BY_RATER).tuples().all())
+            still_open = sum(many for number, many in counts if number < self._wanted)
             return Progress(
                 done=sum(min(number, self._wanted) * many for number, many in counts),
                 total=self._wanted * sum(many for _, many in counts),
                 mine=raters.get(rater, 0),
-                skipped=connection.scalar(mine.where(votes.c.skipped)) or 0,
-                left_for_me=sum(many for number, many in counts if number < self._wanted)
-                - (connection.scalar(open_to_me) or 0),
+                skipped=connection.execute(queries.MY_SKIPS, told).scalar_one(),
+                left_for_me=still_open - connection.execute(queries.MINE_OF_OPEN, told).scalar_one(),
                 raters=raters,
             )
 
@@ -148,95 +126,80 @@ class Store:
 
     def complete(self) -> bool:
         """Whether no item wants another vote."""
-        wanting = select(items.c.id).where(items.c.votes < self._wanted).limit(1)
-        return self._database.read(lambda connection: connection.scalar(wanting)) is None
+        return self._database.read(lambda c: c.scalar(queries.WANTING, {"wanted": self._wanted})) is None
 
     def item(self, item: str) -> Item | None:
         """The item of this id, None when there is none."""
-        query = select(items.c.content).where(items.c.id == item)
-        if item not in self._read and (content := self._database.read(lambda c: c.scalar(query))) is not None:
-            self._known(item, content)
-        return self._read.get(item)
+        if item not in self._read:
+            content = self._database.read(lambda c: c.scalar(queries.CONTENT, {"what": item}))
+            return None if content is None else self._known(item, content)
+        return self._read[item]
 
     def items(self) -> list[Item]:
         """All items, in the order in which they were added."""
-
-        def work(connection: Connection) -> list[Item]:
-            query = select(items.c.id, items.c.content).order_by(items.c.position)
-            return [self._known(row.id, row.content) for row in connection.execute(query)]
-
-        return self._database.read(work)
+        rows = self._database.read(lambda c: c.execute(queries.ITEMS).all())
+        return [self._known(row.id, row.content) for row in rows]
 
     def votes(self) -> list[Vote]:
         """The standing votes, oldest first."""
+        items = {item.id: item for item in self.items()}
+        rows = self._database.read(lambda c: c.execute(queries.STANDING).all())
+        missing = {row.item for row in rows} - items.keys()  # added by another process a moment ago
+        items |= {item.id: item for item in (self.items() if missing else [])}
+        return [Vote(items[row.item], row.rater, Ballot.from_json(row.ballot), row.time) for row in rows]
 
-        def work(connection: Connection) -> list[Vote]:
-            query = select(votes.c.item, votes.c.rater, votes.c.ballot, votes.c.time).where(STANDS)
-            return [
-                Vote(self._item(connection, row.item), row.rater, Ballot.from_json(row.ballot), row.time)
-                for row in connection.execute(query.order_by(votes.c.number)).all()
-            ]
+    def _next(self, connection: Connection, rater: str) -> Item | None:
+        now = self._clock()
+        told = {"who": rater, "now": now, "wanted": self._wanted}
+        chosen = connection.scalar(queries.HELD, told)
+        if chosen is None:
+            found = [connection.execute(query, told).one_or_none() for query in (queries.FREE, queries.SHARED)]
+            best = min((row for row in found if row), key=lambda row: (row.load, row.position), default=None)
+            if best is None:
+                return None
+            chosen = best.id
+        self._lease(connection, rater, chosen, now)
+        return self._item(connection, chosen)
 
-        return self._database.read(work)
-
-    def _held(self, connection: Connection, rater: str, now: float) -> str | None:
-        """The item handed to the rater last whose lease lives."""
-        query = (
-            select(leases.c.item)
-            .join(items)
-            .where(leases.c.rater == rater, leases.c.expires > now, items.c.votes < self._wanted)
-            .order_by(leases.c.expires.desc())
-            .limit(1)
-        )
-        return connection.scalar(query)
-
-    def _free(self, connection: Connection, rater: str, now: float) -> str | None:
-        """The item with fewest votes and leases that has a place for one more and no vote of the rater."""
-        promised = (
-            select(leases.c.item, func.count().label("many"))
-            .where(leases.c.rater != rater, leases.c.expires > now)
-            .group_by(leases.c.item)
-            .subquery()
-        )
-        load = items.c.votes + func.coalesce(promised.c.many, 0)
-        judged = select(votes.c.item).where(votes.c.rater == rater, STANDS, votes.c.item == items.c.id).exists()
-        query = (
-            select(items.c.id)
-            .outerjoin(promised, promised.c.item == items.c.id)
-            .where(items.c.votes < self._wanted, load < self._wanted, ~judged)
-            .order_by(load, items.c.position)
-            .limit(1)
-        )
-        return connection.scalar(query)
+    def _vote(self, connection: Connection, rater: str, key: str, item: str, ballot: Ballot) -> bool:
+        said = ballot.to_json()
+        earlier = connection.execute(queries.BY_KEY, {"sent_as": key}).one_or_none()
+        if earlier is not None:
+            if (earlier.rater, earlier.item, earlier.ballot) != (rater, item, said):
+                raise Refused("This key was used for another vote: reload the page.")
+            return False
+        now = self._clock()
+        self._require_place(connection, rater, item, now)
+        _fits(ballot, self._item(connection, item))
+        row = dict(key=key, rater=rater, item=item, ballot=said, skipped=ballot.ranks is None, time=now)
+        connection.execute(queries.ADD_VOTE, row)
+        connection.execute(queries.MORE, {"what": item})
+        connection.execute(queries.RELEASE, {"who": rater, "what": item})
+        return True
 
     def _lease(self, connection: Connection, rater: str, item: str, now: float) -> None:
-        which = (leases.c.rater == rater, leases.c.item == item)
-        expires = now + self._lease_seconds
-        if not connection.execute(update(leases).where(*which).values(expires=expires)).rowcount:
-            connection.execute(insert(leases).values(rater=rater, item=item, expires=expires))
+        told = {"who": rater, "what": item, "until": now + self._lease_seconds}
+        if not connection.execute(queries.RENEW, told).rowcount:
+            connection.execute(queries.GRANT, told)
 
     def _require_place(self, connection: Connection, rater: str, item: str, now: float) -> None:
         """Raises Refused unless this rater was handed the item and it has a place for them."""
-        judged = select(votes.c.number).where(votes.c.rater == rater, votes.c.item == item, STANDS)
-        if connection.scalar(judged) is not None:
+        told = {"who": rater, "what": item, "now": now}
+        if connection.scalar(queries.OWN, told) is not None:
             raise Refused("You have judged this prompt already: undo that vote to change it.")
-        lease = select(leases.c.expires).where(leases.c.rater == rater, leases.c.item == item)
-        expires = connection.scalar(lease)
+        expires = connection.scalar(queries.EXPIRES, told)
         if expires is None:
             raise Refused("This prompt was never handed to you: reload the page.")
-        of_others = (leases.c.item == item, leases.c.rater != rater, leases.c.expires > now)
-        promised = select(func.count()).select_from(leases).where(*of_others)
-        taken = connection.scalar(select(items.c.votes).where(items.c.id == item)) or 0
+        taken = connection.execute(queries.TAKEN, told).scalar_one()
         if expires <= now:  # whose lease ended has a place only where nobody else holds it
-            taken += connection.scalar(promised) or 0
+            taken += connection.execute(queries.PROMISED, told).scalar_one()
         if taken >= self._wanted:
             raise Refused("This prompt has got all its votes while you had it; yours was not stored. Reload the page.")
 
     def _item(self, connection: Connection, item: str) -> Item:
-        known = self._read.get(item)
-        if known is not None:
-            return known
-        return self._known(item, connection.scalars(select(items.c.content).where(items.c.id == item)).one())
+        if item not in self._read:
+            return self._known(item, connection.execute(queries.CONTENT, {"what": item}).scalar_one())
+        return self._read[item]
 
     def _known(self, item: str, content: str) -> Item:
         if item not in self._read:

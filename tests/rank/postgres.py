@@ -54,7 +54,7 @@ def server() -> Iterator[Server]:
             shutil.chown(path, owner.pw_uid, owner.pw_gid)
         identity = dict(user=owner.pw_uid, group=owner.pw_gid, extra_groups=[]) if os.geteuid() == 0 else {}
         made = subprocess.run(
-            [programs / "initdb", "-D", folder / "data", "-U", USER, "--auth=scram-sha-256", "-E", "UTF8"]
+            [programs / "initdb", "-D", folder / "data", "-U", USER, "--auth=scram-sha-256", "--no-sync", "-E", "UTF8"]
             + [f"--pwfile={folder / 'password'}", "--locale=C"],
             **{"cwd": folder, "capture_output": True, "text": True, **identity},
         )

@@ -67,6 +67,7 @@ export function draggable(card, handle, list, dropped) {
     if (event.button !== 0 || !event.isPrimary) return;
     event.preventDefault();
     handle.setPointerCapture(event.pointerId);
+    card.firstChild.focus({ preventScroll: true });
     drag = { from: event.clientY, y: event.clientY, hold: event.clientY - card.getBoundingClientRect().top, moved: false };
   });
   handle.addEventListener("pointermove", (event) => {

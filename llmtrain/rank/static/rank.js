@@ -31,7 +31,7 @@ const sender = new Sender((error, seconds) => {
   part("banner").hidden = error === null;
   if (error === null) return;
   const what = error.status === 0 ? "The server cannot be reached." : error.message;
-  const safe = "What you entered is kept in this tab and goes out under the same number, so it counts once.";
+  const safe = "What you entered is kept in this tab and sent again until it is stored; it counts once.";
   part("trouble").textContent = `${what} ${safe} Next try in ${seconds} s. If the session is over, close this page.`;
 });
 
@@ -54,6 +54,8 @@ function show(reply) {
   part("turns").replaceChildren(...task.messages.map(turn));
   cards = new Cards(part("answers"), task.answers, acts);
   selected = ballot.order[0];
+  part("last-rank").textContent = task.answers.length;
+  part("last-letter").textContent = letter(Math.min(task.answers.length, 7) - 1); // h is a flag
   if (task.ballot) kept.set(`rank:draft:${task.id}`, ballot.kept());
   paint();
   scrollTo(0, 0);
@@ -64,7 +66,7 @@ function showNothing() {
   part("nothing-title").textContent = whole ? "All is ranked" : "Nothing left for you";
   part("nothing-text").textContent = whole
     ? `Every prompt has its ballots; ${progress.mine} of them are yours. Thank you. You may close this page.`
-    : `You have judged all you can (${progress.mine}). Others are still at work; if a prompt comes free it appears here.`;
+    : `You have judged every prompt that is open to you: ${progress.mine}. Others are still at work; if one comes free, it appears here.`;
 }
 
 function ended() {
@@ -182,7 +184,7 @@ const unique = () => crypto.randomUUID();
 function forget(id, text) {
   return () => {
     kept.set(`rank:draft:${id}`, null);
-    say(text);
+    say(task === null ? text : `${text} Next prompt.`);
     part(task === null ? "nothing-title" : "conversation-title").focus({ preventScroll: true });
   };
 }
@@ -197,11 +199,11 @@ function submit() {
   }
   const flags = Object.fromEntries(Object.entries(ballot.flags).filter(([, said]) => Object.keys(said).length > 0));
   const body = { key: unique(), task: task.id, ranks: ballot.ranks, flags };
-  send("/api/vote", body, forget(task.id, "Stored. Next prompt."));
+  send("/api/vote", body, forget(task.id, "Stored."));
 }
 
 function skip(reason) {
-  send("/api/vote", { key: unique(), task: task.id, skip: reason }, forget(task.id, "Skipped. Next prompt."));
+  send("/api/vote", { key: unique(), task: task.id, skip: reason }, forget(task.id, "Skipped."));
 }
 
 function undo() {
@@ -231,6 +233,11 @@ const single = {
   "]": () => acts.move(selected, 1),
 };
 
+// Enter presses the button that somebody came to by Tab, and submits after a click on one.
+let tabbed = false;
+addEventListener("pointerdown", () => (tabbed = false), true);
+addEventListener("keydown", (event) => (tabbed ||= event.key === "Tab"), true);
+
 function key(event) {
   if (event.ctrlKey || event.altKey || event.metaKey || document.querySelector("dialog[open]")) return false;
   if (event.key === "?") return dialogs.open("keys");
@@ -239,7 +246,7 @@ function key(event) {
   const arrow = { ArrowUp: -1, ArrowDown: 1 }[event.key];
   if (arrow && event.shiftKey) return acts.move(selected, arrow);
   if (arrow) return scrolls ? false : step(arrow);
-  if (event.key === "Enter") return document.activeElement.matches("button, a") ? false : submit();
+  if (event.key === "Enter") return tabbed && document.activeElement.matches("button, a") ? false : submit();
   if (!dialogs.single) return false;
   // The upper row of a French keyboard types other signs without Shift: there the place of the key counts.
   const digit = /^[1-9]$/.test(event.key) ? event.key : /^Digit([1-9])$/.exec(event.shiftKey ? "" : event.code)?.[1];
