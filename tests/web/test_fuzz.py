@@ -11,7 +11,7 @@ from house import FREE, House, head, post, talk
 
 from llmtrain.web.limits import Limits
 
-REQUESTS = 3000
+REQUESTS = 2000
 AT_ONCE = 40
 SECONDS = 0.5
 WORDS = ["GET", "HEAD", "POST", "PUT", "TRACE", "CONNECT", "get", "G\0T", "", "X" * 300, "PRI", "\xff"]
@@ -90,7 +90,7 @@ async def answered(port: int, data: bytes) -> bytes:
     try:
         writer.write(data)
         await writer.drain()
-        async with asyncio.timeout(4 * SECONDS):
+        async with asyncio.timeout(20 * SECONDS):
             while (got := await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 100 "):
                 pass
             length = LENGTH.search(got)
