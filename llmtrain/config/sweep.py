@@ -139,5 +139,5 @@ def report(folder: Path) -> int:
         view.add_row(str(row["job"]), Text(row["overrides"]), row["status"], str(row["step"] or ""), value)
     console = Console()
     console.print(view)
-    console.print(Text(f"as a file: {folder / 'sweep.csv'}"))
+    console.print(Text(f"as a file: {folder / 'sweep.csv'}   as a page: llmtrain report {folder}"))
     return int(any(row["status"] not in directory.DONE for row in table))

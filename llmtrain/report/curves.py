@@ -52,7 +52,7 @@ class Chart:
 
 TRAIN, HELD = "training", "held out"
 PANELS = (  # the most telling first
-    Panel("Loss", "nats per token", (("train/loss", TRAIN), ("eval/loss", HELD))),
+    Panel("Loss", "nats", (("train/loss", TRAIN), ("eval/loss", HELD))),
     Panel("Score of the judge", "", (("ppo/score", "rollouts"), ("eval/score", HELD))),
     Panel("Reward", "score less what the KL costs", (("ppo/reward", "rollouts"),)),
     Panel(

@@ -106,6 +106,8 @@ def _read(paths: list[Path], sweep: bool) -> list[Run]:
 
 def _names(runs: list[Run], sweep: bool) -> list[str]:
     """What a sweep varied; else the runs' names, with their ids, or their whole paths: the first that all differ in."""
+    if len(runs) == 1 and not sweep:
+        return [f"{runs[0].command} {collect.mapping(runs[0].config.get('run')).get('name') or runs[0].path.name}"]
     overrides = varied(runs) if sweep else []
     ways = (
         [" ".join(f"{key}={values[n]}" for key, values in overrides) for n in range(len(runs))],

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from llmtrain.doctor.examine import DIAGNOSES
 from llmtrain.report import answers, charts, curves, family
 from llmtrain.report.collect import H, Run, Share, mapping, number
 from llmtrain.report.curves import Chart
@@ -69,10 +70,11 @@ class Part:
 def page(run: Run, limits: Limits) -> dict[str, Any]:
     """What the template needs of one run, or a pipeline with its stages."""
     inside = run.stages or [run]
-    shares = run.hhh or {}
+    shares = run.hhh or {label: rates for stage in inside for label, rates in stage.hhh.items()}
+    shares = shares or {stage.label: rates for stage in inside if (rates := graded(stage))}
     ppo = {stage.label: found for stage in inside if len(found := charts.points(stage)) > 1}
     return blank() | {
-        "title": f"{run.command} {_name(run)}",
+        "title": run.label,
         "kicker": directory.run_id(run.path) or run.path.name,
         "state": run.state,
         "told": told(run),
@@ -102,6 +104,7 @@ def blank() -> dict[str, Any]:
         "whole": None,
         "figures": [],
         "H": H,
+        "diagnoses": len(DIAGNOSES),
     }
 
 
@@ -204,11 +207,6 @@ def share(value: Share) -> str:
     if value.value == int(value.value) and abs(value.value) >= 2:
         return f"{int(value.value):,}"
     return f"{value.value:.3g}".replace("-", "\u2212")
-
-
-def _name(run: Run) -> str:
-    name = mapping(run.config.get("run")).get("name")
-    return str(name) if name else run.label
 
 
 def _pictures(judge: Judged) -> Iterator[Chart]:

@@ -2,36 +2,17 @@
 
 import made
 import pytest
+from access import measured
 from browser import visit
 from rank.payloads import PAYLOADS
 from test_report_page import hostile
 
 from llmtrain.report import page
 
-# The lowest contrast of any text with what is behind it, by the formula of WCAG 2.2 (1.4.3).
-CONTRAST = """() => {
-  const light = (rgb) => {
-    const [r, g, b] = rgb.map((v) => (v /= 255) <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
-    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
-  };
-  const parse = (colour) => colour.match(/[\\d.]+/g).map(Number);
-  const behind = (node) => {
-    for (; node; node = node.parentElement) {
-      const colour = parse(getComputedStyle(node).backgroundColor);
-      if (colour.length === 3 || colour[3] > 0) return colour.slice(0, 3);
-    }
-    return [255, 255, 255];
-  };
-  let worst = [21, ""];
-  for (const node of document.querySelectorAll("body, body *")) {
-    if (![...node.childNodes].some((child) => child.nodeType === 3 && child.data.trim())) continue;
-    const style = getComputedStyle(node);
-    const ink = light(parse(node instanceof SVGElement ? style.fill : style.color).slice(0, 3));
-    const ground = light(behind(node));
-    const ratio = (Math.max(ink, ground) + 0.05) / (Math.min(ink, ground) + 0.05);
-    if (ratio < worst[0]) worst = [ratio, node.textContent.slice(0, 60)];
-  }
-  return worst;
+# The inks of the texts in pictures, and those of the texts around them, which `measured` holds to their contrast.
+INKS = """() => {
+  const of = (selector, what) => [...document.querySelectorAll(selector)].map((node) => getComputedStyle(node)[what]);
+  return [of(".plot text", "fill"), of("body, .unit", "color")];
 }"""
 
 
@@ -59,12 +40,12 @@ def test_no_hostile_text_runs_and_nothing_is_asked_for(addresses, chromium):
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_every_text_has_contrast(scheme, addresses, chromium):
-    """4.5 is what WCAG AA asks for."""
+def test_every_text_can_be_read_and_every_link_be_hit(scheme, addresses, chromium):
     for address in addresses:
         tab, _ = visit(chromium, address, color_scheme=scheme)
-        ratio, text = tab.evaluate(CONTRAST)
-        assert ratio >= 4.5, f"{text!r} has {ratio:.2f}"
+        assert measured(tab) > 50
+        inside, around = tab.evaluate(INKS)
+        assert inside and set(inside) <= set(around)
         tab.context.close()
 
 
