@@ -41,8 +41,8 @@ from llmtrain.rank.records import Item
 from llmtrain.rank.store import Store
 from llmtrain.web.doors import Doors
 from llmtrain.web.guard import guarded
-from llmtrain.web.limits import Limits, Rate
 from llmtrain.web.hosts import names
+from llmtrain.web.limits import Limits, Rate
 from llmtrain.web.serve import serve
 from tests.rank import postgres
 

@@ -188,6 +188,22 @@ def doctor(
         typer.echo(line)
 
 
+@app.command()
+def report(
+    runs: Annotated[
+        list[Path], typer.Argument(metavar="RUN...", help="Runs, pipelines, or the folder of a sweep; several compare.")
+    ],
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE", help="The page to write; else report.html in the run.")
+    ] = None,
+) -> None:
+    """Make one HTML page of a run, a pipeline or a sweep: curves, grades, answers, lineage, configuration."""
+    from llmtrain.report import page
+
+    made = page.write(runs, out)
+    typer.echo(f"{made.path}  {page.size(made.size)}")
+
+
 @rank.command("export")
 def rank_export(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A rank run, also while it goes on.")],

@@ -50,7 +50,7 @@ def configured(command: str, root: Path, **changes: Any) -> Any:
     shared = {
         "run": {"root": str(root), "name": "t"},
         "launch": {"threads": 1, "device": "cpu"},
-        "log": {"progress": False},
+        "log": {"progress": False, "report": False},
         "data": {"cache": str(root.parent / "cache")},
     }
     files = changes.pop("files", None)

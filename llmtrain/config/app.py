@@ -19,7 +19,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from llmtrain.config import recipes, safety, sweep, words
+from llmtrain.config import paths, recipes, safety, sweep, words
 from llmtrain.config.check import build, mapping
 from llmtrain.config.paths import CONF
 from llmtrain.errors import ConfigError, LlmtrainError, UsageError
@@ -149,6 +149,28 @@ def compose_stage(command: str, recipe: str, overrides: dict[str, Any], coming: 
             raise ConfigError(f"{command} (conf={recipe}):\n{own}") from None
 
 
+def recipe_of(command: str, settings: list[str]) -> dict[str, Any]:
+    """What the recipe among the settings gives alone, for the record: its name, "" for none, and its values.
+
+    {} where that cannot be told: a launcher's other process knows no recipe that is a file.
+    """
+    chosen = [setting for setting in settings if setting.lstrip("+~").partition("=")[0] == "conf"]
+    name = chosen[-1].partition("=")[2] if chosen else paths.defaults(command).get("conf", "")
+    try:
+        with _beside():
+            values = OmegaConf.to_container(compose(command, chosen), resolve=True, throw_on_missing=False)
+    except (HydraException, OmegaConfBaseException, ValueError) as error:
+        log.debug("the recipe of %s is not recorded: %s", command, error)
+        return {}
+    return {"conf": name, "values": values}
+
+
+def stage_recipe(command: str, recipe: str) -> dict[str, Any]:
+    """The same for a stage of a pipeline."""
+    with recipes.apart():
+        return recipe_of(command, recipes.resolve(command, [f"conf={recipe}"]))
+
+
 def _compose(command: str, settings: list[str], coming: Collection[str] = ()) -> Any:
     """Compose beside Hydra's own job and check. Raises ConfigError with all faults."""
     faults = recipes.faulty_options(command, settings)
@@ -246,7 +268,7 @@ def job(config: DictConfig, argv: list[str]) -> tuple[int, float | None]:
         argv = [argv[0], *own.overrides.task]
     try:
         typed = _typed(config, str(own.job.config_name))
-        directory.create(path, mapping(typed), argv=argv)
+        directory.create(path, mapping(typed), argv, recipe_of(typed.command, list(own.overrides.task)))
     except LlmtrainError as error:
         log.error("%s", error)
         return error.exit_code, None

@@ -15,6 +15,11 @@ from llmtrain.config.schema import COMMANDS
 from llmtrain.errors import ConfigError
 from llmtrain.run import durable
 
+ADDED = {
+    "log.report": False,
+    "log.trackio": False,
+}  # keys that came later -> what runs did before: their config.yaml stays a configuration
+
 
 def build(values: dict[str, Any], coming: Collection[str] = ()) -> Any:
     """The dataclass of `values["command"]`. Raises ConfigError that lists every fault.
@@ -62,7 +67,8 @@ def _node(cls: type, values: Any, at: str, faults: list[str]) -> Any:
         return None
     hints, found = get_type_hints(cls), {}
     for field in dataclasses.fields(cls):
-        where, value = _join(at, field.name), values.get(field.name, "???")
+        where = _join(at, field.name)
+        value = values.get(field.name, ADDED.get(where, "???"))
         if value == "???":
             faults.append(f"{where}: not set; give {where}=VALUE")
         found[field.name] = None if value == "???" else _value(hints[field.name], value, where, field.metadata, faults)

@@ -26,6 +26,7 @@ class Launch:
 class Log:
     every: int = number(1)
     progress: bool = MISSING
+    report: bool = MISSING
     tensorboard: bool | None = MISSING
     wandb: bool = MISSING
     trackio: bool = MISSING

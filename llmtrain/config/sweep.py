@@ -4,7 +4,6 @@ import csv
 import itertools
 import json
 import math
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,8 +20,6 @@ from rich.text import Text
 from llmtrain.errors import ConfigError
 from llmtrain.run import directory
 
-LOWER_IS_BETTER = ("loss", "perplexity", "bits_per_byte")
-JOB = re.compile(r"\d+-.+")
 LIMIT = 64  # jobs that are checked before a sweep; of a larger one, every value in at least one job
 
 
@@ -91,8 +88,8 @@ def _values(override: Override) -> list[str]:
 
 def rows(folder: Path) -> list[dict[str, Any]]:
     """The jobs under `folder` with their final metrics, best headline metric first, those without one last."""
-    found = [_row(path) for path in folder.iterdir() if path.is_dir() and JOB.fullmatch(path.name)]
-    lower = any(row["headline"].endswith(LOWER_IS_BETTER) for row in found)
+    found = [_row(path) for path in folder.iterdir() if path.is_dir() and directory.JOB.fullmatch(path.name)]
+    lower = any(row["headline"].endswith(directory.LOWER_IS_BETTER) for row in found)
 
     def rank(row: dict[str, Any]) -> tuple[bool, float, int]:
         value = row["value"]
@@ -142,5 +139,5 @@ def report(folder: Path) -> int:
         view.add_row(str(row["job"]), Text(row["overrides"]), row["status"], str(row["step"] or ""), value)
     console = Console()
     console.print(view)
-    console.print(Text(f"as a file: {folder / 'sweep.csv'}"))
+    console.print(Text(f"as a file: {folder / 'sweep.csv'}   as a page: llmtrain report {folder}"))
     return int(any(row["status"] not in directory.DONE for row in table))

@@ -5,9 +5,11 @@ prompts, whose pairs hang together.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
+import torch
 from rich.table import Table
 from torch import Tensor
 
@@ -18,6 +20,7 @@ from llmtrain.objectives.intervals import wilson
 from llmtrain.objectives.statistics import Bin
 
 ALIKE = 2  # tokens that two answers of like length may differ by
+SCORE_BINS = 24  # of the histogram of scores
 APART = 3  # ranks between two answers from which on they count as far apart
 
 
@@ -31,6 +34,7 @@ class Judged:
     prompt: Tensor  # [P] which prompt both answer
     k: Tensor  # [P] answers of that prompt
     scores: Tensor  # [A]
+    best: Tensor  # [A] bool, no answer of its prompt has a better rank
     lengths: Tensor  # [A] tokens
 
 
@@ -63,6 +67,24 @@ def card(judged: Judged) -> Evaluation:
 def rate(d: Tensor, prompt: Tensor) -> Rate:
     """Share of pairs [P] in the right order, ties half; the interval counts their prompts [P]."""
     return Rate(float(statistics.correct(d).sum()), len(d), len(prompt.unique()))
+
+
+def record(judged: Judged, shift: float) -> dict[str, Any]:
+    """The bins of the reliability diagram and the histogram of the scores less `shift`, for a file.
+
+    edges: SCORE_BINS + 1 of them, from the lowest to the highest score; best, others: answers between two of them.
+    """
+    scores = judged.scores.double().cpu() - shift
+    low, high = float(scores.min()), float(scores.max())
+    edges = torch.linspace(low, max(high, low + 1e-6), SCORE_BINS + 1, dtype=torch.float64)
+    at = (torch.bucketize(scores, edges, right=True) - 1).clamp(0, SCORE_BINS - 1)
+    best = judged.best.cpu()
+    counts = {
+        name: torch.bincount(at[own], minlength=SCORE_BINS).tolist()
+        for name, own in (("best", best), ("others", ~best))
+    }
+    bins = [asdict(one) for one in statistics.calibration(judged.d)]
+    return {"bins": bins, "scores": {"edges": edges.tolist(), **counts}}
 
 
 def failed(values: Evaluation, threshold: float) -> list[str]:

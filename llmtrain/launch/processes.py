@@ -10,7 +10,7 @@ from typing import Any
 
 from llmtrain.config.check import build
 from llmtrain.errors import Interrupted, LlmtrainError, TrainingError
-from llmtrain.run.directory import check_unchanged, read_config, read_result
+from llmtrain.run.directory import CONFIG, RESULT, check_unchanged, read_config, read_result
 
 log = logging.getLogger("llmtrain")
 
@@ -27,7 +27,22 @@ def execute(path: Path) -> dict[str, Any]:
     if count > 1 and config.command != "pipeline" and "WORLD_SIZE" not in os.environ:
         _elastic(path, count)
         return read_result(path) or {}
-    return stage(config.command).run(config, path)
+    try:
+        result = stage(config.command).run(config, path)
+    except TrainingError:
+        _report(config, path)  # where it went wrong is worth a look
+        raise
+    _report(config, path)
+    return result
+
+
+def _report(config: Any, path: Path) -> None:
+    """report.html of a run that ended, by its first process. A stage of a pipeline stands in the pipeline's."""
+    staged = (path.parent / CONFIG).is_file()
+    if config.log.report and (path / RESULT).is_file() and os.environ.get("RANK", "0") == "0" and not staged:
+        from llmtrain.report import page
+
+        page.at_the_end(path)
 
 
 def stage(command: str) -> Any:

@@ -27,6 +27,8 @@ log = logging.getLogger("llmtrain")
 CONFIG, LINEAGE, RESULT, LATEST = "config.yaml", "lineage.json", "result.json", "latest"
 DONE = ("finished", "stopped")
 ID = re.compile(r"\d{8}-\d{6}-[0-9a-f]{6}")
+JOB = re.compile(r"\d+-.+")  # the folder of a sweep's job; conf/base.yaml names it so
+LOWER_IS_BETTER = ("loss", "perplexity", "bits_per_byte")  # ends of the names of such headline metrics
 # keys of the configuration that name files
 PATHS = ("path", "init", "models", "reference", "judged_by", "tasks", "root")
 # What may change between two lives of a run: its limits and what surrounds it, and nothing that made a finished step.
@@ -58,14 +60,19 @@ def slug(overrides: list[str]) -> str:
     return f"{name[: SLUG_LENGTH - 9]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 
-def create(path: Path, config: dict[str, Any], argv: list[str]) -> None:
-    """Own `path` by writing config.yaml and lineage.json there. Raises RunError when a run owns it already."""
+def create(path: Path, config: dict[str, Any], argv: list[str], recipe: dict[str, Any] | None = None) -> None:
+    """Own `path` by writing config.yaml and lineage.json there. Raises RunError when a run owns it already.
+
+    recipe: {"conf": name, "values": configuration} of what it was composed from; what differs there is recorded.
+    """
     kept = redact_all(config)
     if kept != config:
         log.warning("%s: the configuration held what looks like a secret; it was not saved", path)
     kept = absolute(kept)
     began = {"argv": redact_all(argv), "created": round(time.time()), **describe(), "parents": {}, "data": {}}
     began["config"] = kept
+    if recipe:
+        began["recipe"] = {"conf": recipe["conf"], "values": _differing(absolute(redact_all(recipe["values"])), kept)}
     try:
         path.mkdir(parents=True, exist_ok=True)
         _own(path / CONFIG, yaml.safe_dump(kept, sort_keys=False, allow_unicode=True))
@@ -74,6 +81,12 @@ def create(path: Path, config: dict[str, Any], argv: list[str]) -> None:
         raise RunError(f"{path} holds a run already; continue it with llmtrain resume {path}") from None
     except OSError as error:
         raise RunError(f"{path}: a run cannot be written there ({error.strerror}); choose another run.root") from error
+
+
+def _differing(before: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
+    """The keys of `now` that `before` has another value for, or none (null), with the latter."""
+    old = dict(_leaves(before))
+    return {key: old.get(key) for key, value in _leaves(now) if old.get(key) != value}
 
 
 def _own(file: Path, text: str) -> None:

@@ -6,7 +6,7 @@ Only keys that start with `time/` depend on the machine: the rest of a resumed r
 import json
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -81,11 +81,14 @@ class Metrics:
 
 def read(path: Path) -> list[dict[str, Any]]:
     """The rows of a metrics.jsonl; a half line at the end (a run that is writing, or died so) is left out."""
-    try:
-        lines = path.read_bytes().split(b"\n")
-    except FileNotFoundError:
-        return []
-    return [row for row in map(parse, lines) if row is not None]
+    return [row for row in parsed(path) if row is not None]
+
+
+def parsed(path: Path) -> Iterator[dict[str, Any] | None]:
+    """A row a line, None for a line that holds none; nothing without the file. Raises OSError."""
+    if path.exists():
+        with path.open("rb") as lines:
+            yield from map(parse, lines)
 
 
 def parse(line: bytes) -> dict[str, Any] | None:

@@ -140,6 +140,7 @@ class Session:
     def write_json(self, name: str, value: Any) -> None:
         """A small record beside the run's own."""
         if self.mesh.first:
+            (self.path / name).parent.mkdir(exist_ok=True)
             (self.path / name).write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
 
     def write_lines(self, name: str, rows: list[dict[str, Any]]) -> None:

@@ -4,6 +4,7 @@ Of a model that writes: loss, answers with gold grades where graders exist, wins
 it, tasks of the lm-evaluation-harness. Of a reward model: its report card.
 """
 
+import json
 import logging
 from collections.abc import Mapping
 from functools import partial
@@ -169,6 +170,8 @@ def _show(
         console.print(hhh.table(rates))
     if cards:
         report.picture({label: found.bins for label, found in cards.items()}, path / "reliability.png")
+        record = {label: found.record for label, found in cards.items()}
+        (path / "reliability.json").write_text(json.dumps(record) + "\n", encoding="utf-8")
         shown = {label: found.values for label, found in cards.items()}
         console.print(report.table(shown, {label: found.failed for label, found in cards.items()}))
     writers = {label: measured.values for label, measured in written.items()}

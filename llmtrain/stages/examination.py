@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -34,11 +35,12 @@ PROBES = 24  # prompts of each family, all kinds of answer each
 
 @dataclass(frozen=True)
 class Examined:
-    """A report card, the bins of its picture, and the probes that the judge does not pass."""
+    """A report card, the bins of its picture, the probes that the judge does not pass, and the record for a file."""
 
     values: Evaluation
     bins: list[Bin]
     failed: list[str]
+    record: dict[str, Any]
 
 
 class Examination:
@@ -58,6 +60,7 @@ class Examination:
         self.model, self.tokenizer, self.rankings, self.clean = model, tokenizer, rankings, clean
         self.held, self.shown, self.world = split.eval[:eval_rows], split.train[:DEMONSTRATIONS], world
         self.bins: list[Bin] = []  # of the last report card, for its picture
+        self.record: dict[str, Any] = {}  # of the same, for a file
 
     def values(self, *, centred: bool) -> Evaluation:
         """The report card now. centred: tell means as if the demonstrations had mean 0, which `save` sees to."""
@@ -65,6 +68,7 @@ class Examination:
         self.bins = statistics.calibration(judged.d)
         demonstrations = self.demonstrations()
         shift = float(demonstrations.mean()) if centred else 0.0
+        self.record = report.record(judged, shift)
         best = self._best(self.held)
         values = report.card(judged) | {
             "eval/best_mean": float(best.mean()) - shift,
@@ -98,6 +102,7 @@ class Examination:
             found["prompt"].append(two.prompt + before)
             before += len(sizes)
             found["scores"].append(values)
+            found["best"].append(batch.best)
             found["lengths"].append(batch.lengths)
         return report.Judged(**{name: torch.cat(parts) for name, parts in found.items()})
 
@@ -158,4 +163,6 @@ def of(config: Eval, session: Session, kind: Kind, judge: Entry) -> Examined:
         world=data.world,
     )
     values = examination.values(centred=False)
-    return Examined(values, examination.bins, report.failed(values, own.probe_threshold) if own else [])
+    return Examined(
+        values, examination.bins, report.failed(values, own.probe_threshold) if own else [], examination.record
+    )

@@ -13,6 +13,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from llmtrain.config.app import stage_recipe
 from llmtrain.config.check import mapping
 from llmtrain.config.schema import Pipeline
 from llmtrain.errors import Interrupted, TrainingError
@@ -78,7 +79,7 @@ def finished(path: Path) -> dict[str, Any] | None:
 def begin(path: Path, step: Step) -> dict[str, Any]:
     """Start a stage, or go on with it."""
     if not (path / "config.yaml").is_file():
-        directory.create(path, mapping(step.config), argv=[])
+        directory.create(path, mapping(step.config), [], stage_recipe(step.command, step.recipe))
     record = execute(path)
     if record.get("status") not in DONE:
         raise TrainingError(f"{step.name} ended as {record.get('status')}: {record.get('reason')}")

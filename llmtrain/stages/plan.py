@@ -16,11 +16,12 @@ from llmtrain.stages import outputs
 
 @dataclass(frozen=True)
 class Step:
-    """One stage of the path: where it runs, and its whole configuration."""
+    """One stage of the path: where it runs, its whole configuration, and the recipe that was composed from."""
 
     name: str
     command: str
     config: Any
+    recipe: str = ""
 
 
 def steps_of(command: str, config: Any, path: Path) -> list[Step]:
@@ -62,7 +63,7 @@ def plan(config: Pipeline, path: Path) -> list[Step]:
             return str(path / name)
         try:
             composed = compose_stage(command, config.recipe, merged(shared, own[command], run, links), rankings)
-            steps.append(Step(name, command, composed))
+            steps.append(Step(name, command, composed, config.recipe))
         except ConfigError as error:
             faults[str(error)] = None
         return str(path / name)

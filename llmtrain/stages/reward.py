@@ -74,8 +74,10 @@ class Judging(Stateless):
         return Loss(total, {"loss": (total.item(), prompts), "accuracy": (float(right.sum()), len(right))})
 
     def evaluate(self, step: int) -> Evaluation:
-        """The report card on held-out prompts."""
-        return self.examination.values(centred=self.config.normalise)
+        """The report card on held-out prompts; what its pictures need goes to a file."""
+        values = self.examination.values(centred=self.config.normalise)
+        self.session.write_json(f"reliability/step-{step:08d}.json", {"judge": self.examination.record})
+        return values
 
     @torch.no_grad()
     def _demonstrated(self) -> float:

@@ -34,6 +34,19 @@ def test_overrides_reach_the_saved_configuration(executed):
     ]
 
 
+def test_what_differs_from_the_recipe_is_recorded(executed):
+    """With the recipe's own value; what it leaves open has null. A file is a recipe, and none at all is the root."""
+    Path("mine.yaml").write_text("kl: {coef: 0.25}\nseed: 3\n")
+    run("ppo", "kl.coef=0.25", "run.name=x")
+    run("ppo", "conf=mine.yaml", "seed=4")
+    run("ppo", "conf=null", "seed=5")
+    told = [json.loads((path / "lineage.json").read_text())["recipe"] for path, _ in executed]
+    values = {"kl.coef": conf("recipes/ppo/tiny")["kl"]["coef"], "run.name": "tiny"}
+    assert told[0] == {"conf": "tiny", "values": values}
+    assert told[1] == {"conf": "mine", "values": {"seed": 3}}
+    assert told[2] == {"conf": "", "values": {"seed": conf("base")["seed"]}}
+
+
 def test_the_saved_configuration_is_a_recipe_that_gives_the_same_one(executed):
     run("ppo", "kl=adaptive", "kl.coef=0.123", "data.rows=11")
     run("ppo", f"conf={executed[0][0]}/config.yaml")

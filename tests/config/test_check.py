@@ -215,3 +215,10 @@ def test_paths_that_are_coming_need_not_exist(shipped):
 def test_an_unknown_command_is_named():
     with pytest.raises(ConfigError, match="'train' is none of"):
         build({"command": "train"})
+
+
+def test_a_configuration_of_before_a_key_came_is_one_still(shipped):
+    """A run of an earlier version is resumed, and its judge examined."""
+    values = copy.deepcopy(shipped["ppo"])
+    del values["log"]["report"]
+    assert build(values).log.report is False

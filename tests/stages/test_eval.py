@@ -126,6 +126,10 @@ def test_judge_is_after_reload_what_it_was(chain, compared, runs):
     assert {"eval/accuracy_margin_1", "eval/accuracy_like_length", "eval/demonstrations_sd"} <= set(card)
     assert {name: after[f"reward/{name}"] for name in card} == pytest.approx(card, abs=2e-5)
     assert after["reward/eval/demonstrations_mean"] == pytest.approx(0.0, abs=1e-5)
+    kept = chain.reward / "reliability" / f"step-{result(chain.reward)['kept']:08d}.json"
+    one, two = json.loads(kept.read_text())["judge"], json.loads((compared / "reliability.json").read_text())["reward"]
+    assert two["scores"]["edges"] == pytest.approx(one["scores"]["edges"], abs=2e-5)
+    assert [b["n"] for b in two["bins"]] == [b["n"] for b in one["bins"]]
 
 
 def test_judge_is_examined_on_the_rankings_that_are_given(chain, runs):

@@ -204,6 +204,7 @@ def test_first_stages_of_a_pipeline_really_run(runs):
         assert pipeline.begin(path / step.name, step)["status"] == "finished"
     lineage = json.loads((path / "sft" / "lineage.json").read_text())
     assert "pretrain" in lineage["parents"]["init"]["path"]
+    assert lineage["recipe"]["conf"] == config.recipe and "init" in lineage["recipe"]["values"]
     assert pipeline.finished(path / "sft") is not None
 
 

@@ -88,6 +88,10 @@ def test_report_card_has_its_intervals(chain, runs):
     low, high = result["intervals"]["eval/accuracy"]["interval"]
     assert 0 <= low <= result["metrics"]["eval/accuracy"] <= high <= 1
     assert result["metrics"]["eval/best_sd"] > 0
+    files = sorted((run / "reliability").iterdir())
+    assert [file.name for file in files] == [f"step-{step:08d}.json" for step in (2, 4, 6)]
+    record = json.loads(files[-1].read_text())["judge"]
+    assert sum(b["n"] for b in record["bins"]) == result["intervals"]["eval/accuracy"]["n"]
 
 
 def test_probes_examine_the_judge_and_name_what_it_fails(chain, runs, monkeypatch):

@@ -7,8 +7,8 @@ import pytest
 from house import EASY, FREE, House, head, hear, post, talk
 
 from llmtrain.errors import UsageError
-from llmtrain.web.limits import Limits
 from llmtrain.web.hosts import names
+from llmtrain.web.limits import Limits
 from llmtrain.web.serve import serve
 
 
