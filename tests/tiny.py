@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from llmtrain.config.app import compose_stage
 from llmtrain.config.check import mapping
+from llmtrain.config.compose import compose_stage
 from llmtrain.data.microworld import rows as microworld
 from llmtrain.data.microworld.world import World
 from llmtrain.launch.processes import stage

@@ -1,26 +1,24 @@
-"""The only module that knows Hydra: a command line in, a run directory per job out."""
+"""A command line in, a run directory per job out, by Hydra."""
 
 import logging
 import os
-import re
 import sys
 import traceback
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import hydra
-from hydra import compose, initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from llmtrain.config import paths, recipes, safety, sweep, words
-from llmtrain.config.check import build, mapping
+from llmtrain.config import recipes, safety, sweep, words
+from llmtrain.config.check import mapping
+from llmtrain.config.compose import beside, composed, explain, recipe_of, register, typed
 from llmtrain.config.paths import CONF
 from llmtrain.errors import ConfigError, LlmtrainError, UsageError
 from llmtrain.run import directory, logs
@@ -28,14 +26,13 @@ from llmtrain.run.provenance import redact
 
 log = logging.getLogger("llmtrain")
 TALKS = ("chat",)  # commands that leave no run behind
-ENVIRONMENT = ("LLMTRAIN_RUNS", "LLMTRAIN_CACHE")
 
 
 def main(command: str, args: list[str], prog: str) -> int:
     """Run `command` with Hydra's command line; returns the exit code. Raises LlmtrainError for a wrong one."""
     run_id = directory.new_id()  # one for all jobs of a sweep, in whatever process they run
     OmegaConf.register_new_resolver("run_id", lambda: run_id, replace=True)
-    _register()
+    register()
     args, said = words.spoken(args, command)
     flags, settings = words.split(safety.checked(args), command)
     multirun, looks = "--multirun" in flags, bool(set(flags) - {"--multirun"})
@@ -92,7 +89,7 @@ def _check(command: str, settings: list[str], multirun: bool, runs: bool) -> lis
     faults: dict[str, list[str]] = {}  # what is wrong -> in which jobs
     configs = []
     settings = recipes.resolve(command, settings)
-    with _beside():
+    with beside():
         jobs = list(sweep.jobs(command, settings)) if multirun else [("", settings)]
         sweep.parsed(settings, multirun)
     for label, own in jobs:
@@ -122,7 +119,7 @@ def _checked(command: str, settings: list[str], runs: bool) -> Any:
     """Check a job; returns its configuration. Raises UsageError."""
     from llmtrain.stages import plan, preflight
 
-    config = _compose(command, settings)
+    config = composed(command, settings)
     idle = _idle(config, settings)
     if idle:
         raise ConfigError("\n".join(idle))
@@ -133,68 +130,6 @@ def _checked(command: str, settings: list[str], runs: bool) -> Any:
     return config
 
 
-def compose_stage(command: str, recipe: str, overrides: dict[str, Any], coming: Collection[str] = ()) -> Any:
-    """The checked configuration of a stage: its recipe (a name, or a YAML file) under nested overrides.
-
-    coming: paths that an earlier stage will have made by then. Raises ConfigError whose keys begin with the stage.
-    """
-    _register()
-    given = [f"conf={recipe}", *recipes.flat(recipes.choices(command, overrides))]
-    with recipes.apart():
-        try:
-            return _compose(command, recipes.resolve(command, given), coming)
-        except UsageError as error:
-            keys = r"(^|give |mean |set )(?=[a-z_]+[.=:,])|(no such key; did you mean )"
-            own = re.sub(keys, rf"\1\2{command}.", str(error), flags=re.MULTILINE)
-            raise ConfigError(f"{command} (conf={recipe}):\n{own}") from None
-
-
-def recipe_of(command: str, settings: list[str]) -> dict[str, Any]:
-    """What the recipe among the settings gives alone, for the record: its name, "" for none, and its values.
-
-    {} where that cannot be told: a launcher's other process knows no recipe that is a file.
-    """
-    chosen = [setting for setting in settings if setting.lstrip("+~").partition("=")[0] == "conf"]
-    name = chosen[-1].partition("=")[2] if chosen else paths.defaults(command).get("conf", "")
-    try:
-        with _beside():
-            values = OmegaConf.to_container(compose(command, chosen), resolve=True, throw_on_missing=False)
-    except (HydraException, OmegaConfBaseException, ValueError) as error:
-        log.debug("the recipe of %s is not recorded: %s", command, error)
-        return {}
-    return {"conf": name, "values": values}
-
-
-def stage_recipe(command: str, recipe: str) -> dict[str, Any]:
-    """The same for a stage of a pipeline."""
-    with recipes.apart():
-        return recipe_of(command, recipes.resolve(command, [f"conf={recipe}"]))
-
-
-def _compose(command: str, settings: list[str], coming: Collection[str] = ()) -> Any:
-    """Compose beside Hydra's own job and check. Raises ConfigError with all faults."""
-    faults = recipes.faulty_options(command, settings)
-    given = [_forced(command, setting) for setting in settings if setting not in faults]
-    told = list(faults.values())
-    try:
-        with _beside():
-            config = _typed(compose(command, given), command, coming)
-    except ConfigError as error:
-        told.append(str(error))
-    except (HydraException, OmegaConfBaseException, ValueError) as error:
-        told.append(explain(error))
-    if told:
-        raise ConfigError("\n".join(dict.fromkeys(told)))
-    return config
-
-
-def _forced(command: str, setting: str) -> str:
-    """Keys that nobody knows are added, so that check.py tells all of them at once, each with the nearest name."""
-    key = setting.lstrip("+").partition("=")[0]
-    is_group = key in ("conf", *recipes.groups_of(command))
-    return setting if is_group or setting.startswith("~") else "++" + setting.lstrip("+")
-
-
 def _idle(config: Any, settings: list[str]) -> list[str]:
     """Settings of a new model, when pretrain goes on with another one."""
     if config.command != "pretrain" or config.init is None:
@@ -202,43 +137,6 @@ def _idle(config: Any, settings: list[str]) -> list[str]:
     keys = [setting.lstrip("+").partition("=")[0] for setting in settings]
     own = [key for key in keys if key.split(".")[0] in ("model", "tokenizer")]
     return [f"{key}: does nothing with init={config.init}, which brings its own; drop it" for key in own]
-
-
-@contextmanager
-def _beside() -> Iterator[None]:
-    """Hydra's Compose API, whatever job is running: a pipeline composes its stages inside its own."""
-    running = GlobalHydra.instance().hydra
-    GlobalHydra.instance().clear()
-    try:
-        with initialize_config_dir(str(CONF), version_base="1.3"):
-            yield
-    finally:
-        GlobalHydra.instance().hydra = running
-
-
-def _typed(config: DictConfig, command: str, coming: Collection[str] = ()) -> Any:
-    """The dataclass of a composed configuration. Raises ConfigError with all faults."""
-    values = OmegaConf.to_container(config, resolve=True, throw_on_missing=False, enum_to_str=True)
-    assert isinstance(values, dict)
-    plain = {str(key): value for key, value in values.items() if key not in ("hydra", "conf")}
-    if plain.get("command") != command:
-        own = plain.get("command")
-        raise ConfigError(f"command: this is a configuration of {own!r}, not of {command!r}; use llmtrain {own}")
-    return build(plain, coming)
-
-
-def _register() -> None:
-    OmegaConf.register_new_resolver("slug", directory.slug, replace=True)
-    OmegaConf.register_new_resolver("oc.env", _environment, replace=True)
-
-
-def _environment(name: str, default: str | None = None) -> str | None:
-    """What ${oc.env:..} gives. A configuration is saved, so no other variable gets in. Raises ConfigError."""
-    if name not in ENVIRONMENT:
-        raise ConfigError(
-            f"oc.env: {name} does not go into a configuration, which is saved (only {', '.join(ENVIRONMENT)})"
-        )
-    return os.environ.get(name, default)
 
 
 @contextmanager
@@ -267,8 +165,8 @@ def job(config: DictConfig, argv: list[str]) -> tuple[int, float | None]:
     if own.mode == RunMode.MULTIRUN:
         argv = [argv[0], *own.overrides.task]
     try:
-        typed = _typed(config, str(own.job.config_name))
-        directory.create(path, mapping(typed), argv, recipe_of(typed.command, list(own.overrides.task)))
+        checked = typed(config, str(own.job.config_name))
+        directory.create(path, mapping(checked), argv, recipe_of(checked.command, list(own.overrides.task)))
     except LlmtrainError as error:
         log.error("%s", error)
         return error.exit_code, None
@@ -293,24 +191,3 @@ def run(path: Path) -> tuple[int, float | None]:
         log.error("%s: %s (a bug, or a machine in trouble; the traceback is in %s)", type(error).__name__, error, trace)
         return 1, None
     return 0, value if isinstance(value, float) else None
-
-
-def explain(error: Exception) -> str:
-    """A composition error in a few lines: what, where, and the remedy."""
-    cause = error.__cause__ or error.__context__
-    text = str(error).split("Config search path:")[0].split("    full_key:")[0]
-    lines = [line for line in text.splitlines() if line.strip() and not line.startswith("To append to your config")]
-    if isinstance(error, OmegaConfBaseException) and error.full_key:
-        lines = [f"{error.full_key}: {lines[0]}; a recipe refers to other keys of its own as ${{data.rows}}"]
-    elif isinstance(cause, OmegaConfBaseException):
-        lines[1:] = [str(cause).splitlines()[0]]
-    group = re.search(r"In 'conf/.*': Could not find 'conf/(\w+)/(.+)'", text)
-    if group:
-        lines.append(f"a recipe changes a group with `- override /{group[1]}: {group[2]}`")
-    recipe = re.search(r"In 'conf/(.*)': Could not load 'conf/(.+)'", text)
-    if recipe:
-        lines = [
-            f"{recipe[1]}: defaults: {recipe[2]}: no such recipe; a defaults list names shipped ones (--help); put "
-            f"your own files side by side: conf=[{recipe[2]}.yaml,{recipe[1]}.yaml]"
-        ]
-    return "\n".join(line for line in lines if line)

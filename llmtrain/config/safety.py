@@ -1,7 +1,7 @@
 """Configuration is data (reliability S2, S3, S4, S14): what a command line or a recipe may not hold.
 
 No Python name to call, no environment variable, no secret, no key of Hydra's beyond sweeps; and no YAML that grows when
-it is read. The one variable reader left, ${oc.env:..}, is replaced in config/app.py.
+it is read. The one variable reader left, ${oc.env:..}, is replaced in config/compose.py.
 """
 
 import re

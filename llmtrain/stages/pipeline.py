@@ -13,8 +13,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from llmtrain.config.app import stage_recipe
 from llmtrain.config.check import mapping
+from llmtrain.config.compose import stage_recipe
 from llmtrain.config.schema import Pipeline
 from llmtrain.errors import Interrupted, TrainingError
 from llmtrain.evaluate import hhh, sidebyside

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from llmtrain.config.app import compose_stage
 from llmtrain.config.check import mapping
 from llmtrain.config.choices import DataName, Ranker
+from llmtrain.config.compose import compose_stage
 from llmtrain.config.paths import STAGES
 from llmtrain.config.schema import Pipeline, Rank
 from llmtrain.errors import ConfigError

@@ -4,7 +4,7 @@ import pytest
 import tiny
 
 from llmtrain.chat.panel import Panel
-from llmtrain.config.app import compose_stage
+from llmtrain.config.compose import compose_stage
 from llmtrain.stages import chat
 
 LONGEST = 24  # tokens of an answer

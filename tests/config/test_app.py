@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from llmtrain.config import app, paths, recipes, sweep
+from llmtrain.config import compose, paths, recipes, sweep
 from llmtrain.config.choices import KLName
 from llmtrain.errors import ConfigError, Interrupted, TrainingError
 from llmtrain.launch import processes
@@ -159,7 +159,7 @@ def test_a_sweep_over_all_recipes(executed):
 
 
 def test_of_a_large_sweep_every_value_is_checked_at_least_once():
-    with app._beside():
+    with compose.beside():
         found = list(sweep.jobs("sft", ["seed=range(0,50)", "schedule=linear,wsd,nope", "optimizer.lr=1"]))
     assert len(found) == 50 <= sweep.LIMIT
     assert {setting for _, job in found for setting in job} == {
@@ -227,7 +227,7 @@ def test_a_sweep_over_all_estimators(executed):
 
 def stages(*args: str) -> dict[str, Any]:
     """The stages of a pipeline by name, as a command line gives them."""
-    config = app._compose("pipeline", recipes.resolve("pipeline", list(args)))
+    config = compose.composed("pipeline", recipes.resolve("pipeline", list(args)))
     return {step.name: step.config for step in plan(config, Path("runs/x"))}
 
 
@@ -348,7 +348,7 @@ def test_a_faulty_configuration_is_printed_before_its_faults(executed, capsys):
 
 
 def test_compose_stage_takes_nested_overrides_and_group_choices():
-    config = app.compose_stage(
+    config = compose.compose_stage(
         "ppo",
         "tiny",
         {"choose": {"kl": "adaptive"}, "kl": {"coef": 0.5}, "schedule": "wsd", "init": "a b/it's", "stop": "never"},
@@ -361,7 +361,7 @@ def test_compose_stage_takes_nested_overrides_and_group_choices():
 
 def test_compose_stage_names_the_stage_and_every_fault():
     with pytest.raises(ConfigError, match=r"(?s)sft \(conf=tiny\).*seed: -1.*batch.rows: 0"):
-        app.compose_stage("sft", "tiny", {"seed": -1, "batch": {"rows": 0}})
+        compose.compose_stage("sft", "tiny", {"seed": -1, "batch": {"rows": 0}})
 
 
 def test_compose_stage_leaves_the_recipes_of_the_running_command(executed, monkeypatch):
@@ -369,7 +369,7 @@ def test_compose_stage_leaves_the_recipes_of_the_running_command(executed, monke
     good, seen = processes.execute, []
 
     def execute(path: Path):
-        seen.append(app.compose_stage("ppo", "tiny", {}).batch.rows)
+        seen.append(compose.compose_stage("ppo", "tiny", {}).batch.rows)
         return good(path)
 
     monkeypatch.setattr(processes, "execute", execute)
@@ -400,4 +400,4 @@ def test_the_two_folders_come_from_the_environment(executed, monkeypatch):
     "text", ["plain", "a b", "it's", "true", "null", "1e-3", "7", "a,b", "x=y", "[a]", "back\\slash", "end\\"]
 )
 def test_texts_survive_the_override_grammar(text):
-    assert app.compose_stage("sft", "tiny", {"data": {"cache": text}}).data.cache == text
+    assert compose.compose_stage("sft", "tiny", {"data": {"cache": text}}).data.cache == text

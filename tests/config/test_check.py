@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from llmtrain.config import app, paths
+from llmtrain.config import compose, paths
 from llmtrain.config.check import build, mapping
 from llmtrain.config.choices import Device
 from llmtrain.errors import ConfigError
@@ -18,7 +18,7 @@ FILES = {"data__name": "files", "data__path": ["hub:a/b", "a.txt"], "data__world
 def shipped() -> dict[str, Any]:
     """command -> the values of its recipe tiny."""
     commands = ("pretrain", "sft", "sample", "ppo", "dpo", "eval", "data", "pipeline")
-    values = {command: mapping(app.compose_stage(command, "tiny", {})) for command in commands}
+    values = {command: mapping(compose.compose_stage(command, "tiny", {})) for command in commands}
     values["pretrain"]["model"] |= {"width": 128, "heads": 4, "context": 256}  # known numbers, whatever is tuned
     values["pretrain"]["tokenizer"] |= {"vocab_size": 1024}
     values["sample"] |= {"answers": 4, "foreign": 4}
@@ -29,7 +29,7 @@ def shipped() -> dict[str, Any]:
         for option in paths.groups()[group]:
             own = {"rule": {"rule": "gold"}, "function": {"path": "r.py:f"}}.get(option, {})
             overrides = {"choose": {group: option}} | ({group: own} if own else {})
-            values[option] = mapping(app.compose_stage("ppo", "tiny", overrides))
+            values[option] = mapping(compose.compose_stage("ppo", "tiny", overrides))
             values[option]["batch"] |= {"rows": 128}
     return values
 

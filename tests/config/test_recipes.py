@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from hydra.core.config_store import ConfigStore
 
-from llmtrain.config import app, recipes
+from llmtrain.config import compose, recipes
 from llmtrain.config.choices import DataName
 from llmtrain.errors import ConfigError
 from tests.config.conftest import conf
@@ -45,7 +45,7 @@ def test_two_files_of_one_name_stay_apart():
     (arg,) = recipes.resolve("sft", ["conf=a/x.yaml,b/x.yaml"])
     first, second = arg.removeprefix("conf=").split(",")
     assert first != second
-    names = [app._compose("sft", [f"conf={option}"]).run.name for option in (first, second)]
+    names = [compose.composed("sft", [f"conf={option}"]).run.name for option in (first, second)]
     assert names == ["a", "b"]
 
 
@@ -87,7 +87,9 @@ def test_the_keys_of_a_stage_reach_a_pipeline():
 def test_a_recipe_names_files_as_the_command_line_does(text):
     Path("words.txt").write_text("x")
     Path("mine.yaml").write_text(f"# Mine.\n{text}\nmax_steps: 5\n")
-    config = app._compose("pretrain", recipes.resolve("pretrain", ["conf=mine.yaml"] + ["data=files"] * ("{" in text)))
+    config = compose.composed(
+        "pretrain", recipes.resolve("pretrain", ["conf=mine.yaml"] + ["data=files"] * ("{" in text))
+    )
     assert config.data.name is DataName.files
     assert config.data.path == ["words.txt"]
     assert (config.data.rows, config.data.world) == (None, None)  # of the group files, not of the microworld
@@ -96,7 +98,7 @@ def test_a_recipe_names_files_as_the_command_line_does(text):
 
 def test_a_recipe_builds_on_another_and_changes_a_group():
     Path("mine.yaml").write_text("defaults:\n  - tiny\n  - override /model: small\nseed: 9\n")
-    config = app._compose("pretrain", recipes.resolve("pretrain", ["conf=mine.yaml"]))
+    config = compose.composed("pretrain", recipes.resolve("pretrain", ["conf=mine.yaml"]))
     wanted = (conf("model/small")["width"], 9, conf("recipes/pretrain/tiny")["max_steps"])
     assert (config.model.width, config.seed, config.max_steps) == wanted
 
@@ -104,7 +106,7 @@ def test_a_recipe_builds_on_another_and_changes_a_group():
 def test_a_group_named_without_override_gets_the_remedy():
     Path("mine.yaml").write_text("defaults:\n  - model: small\n")
     with pytest.raises(ConfigError, match="override /model: small"):
-        app._compose("pretrain", recipes.resolve("pretrain", ["conf=mine.yaml"]))
+        compose.composed("pretrain", recipes.resolve("pretrain", ["conf=mine.yaml"]))
 
 
 def test_apart_brings_the_recipes_back():

@@ -10,7 +10,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 import pytest
 import yaml
 
-from llmtrain.config import app, paths, recipes
+from llmtrain.config import app, compose, paths, recipes
 from llmtrain.config.schema import COMMANDS
 from llmtrain.config.usage import keys
 
@@ -34,7 +34,7 @@ def test_every_recipe_composes(command, recipe):
     needs = NEEDS.get(recipe, {}) if reads else {}
     if recipe == "real" and reads:
         needs = {"data": "hub:org/name"}
-    config = app.compose_stage(command, recipe, needs)
+    config = compose.compose_stage(command, recipe, needs)
     assert config.command == command
     assert config.run.name == recipe
 
@@ -91,7 +91,7 @@ def test_every_option_of_a_group_composes(group):
         given = ["conf=null", f"{group}={option}", "data.max_length=64", "sampling.max_new_tokens=32"]
         if (group, option) == ("data", "files"):
             given += [f"data.path={fits['data.path']}"]
-        config = app._compose("pretrain", recipes.resolve("pretrain", given))
+        config = compose.composed("pretrain", recipes.resolve("pretrain", given))
         assert config.command == "pretrain"
 
 

@@ -12,7 +12,7 @@ import tiny
 import torch
 import transformers
 
-from llmtrain.config.app import compose_stage
+from llmtrain.config.compose import compose_stage
 from llmtrain.errors import ConfigError, InitError, Interrupted, RunError
 from llmtrain.launch.processes import stage
 from llmtrain.run import directory

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import tiny
 
-from llmtrain.config.app import compose_stage
+from llmtrain.config.compose import compose_stage
 from llmtrain.errors import ConfigError, Interrupted, TrainingError
 from llmtrain.launch import processes
 from llmtrain.run import directory

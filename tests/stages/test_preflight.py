@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from llmtrain.config.app import compose_stage
+from llmtrain.config.compose import compose_stage
 from llmtrain.errors import ConfigError
 from llmtrain.run import directory
 from llmtrain.run.trackers import TRACKERS

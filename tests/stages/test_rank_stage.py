@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 import tiny
 
-from llmtrain.config.app import compose_stage
 from llmtrain.config.check import mapping
+from llmtrain.config.compose import compose_stage
 from llmtrain.data.records import Kind
 from llmtrain.data.sources import read
 from llmtrain.errors import ConfigError, InitError, Interrupted, RunError
