@@ -10,7 +10,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 import pytest
 import yaml
 
-from llmtrain.config import app, compose, paths, recipes
+from llmtrain.config import compose, paths, recipes
 from llmtrain.config.schema import COMMANDS
 from llmtrain.config.usage import keys
 
@@ -100,4 +100,4 @@ def test_no_file_names_code_or_another_variable():
         text = file.read_text()
         assert "_target_" not in text
         for variable in re.findall(r"oc\.env:(\w+)", text):
-            assert variable in app.ENVIRONMENT
+            assert variable in compose.ENVIRONMENT
