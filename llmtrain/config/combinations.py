@@ -128,7 +128,7 @@ def _sample(config: Any) -> list[str]:
 
 def _annotate(config: Any) -> list[str]:
     if config.annotate is Annotator.none:
-        unused = {"foreign": config.foreign, "noise": config.noise, "held_out": config.held_out}
+        unused = {"noise": config.noise, "held_out": config.held_out}
         return [f"{k}: {v} does nothing with annotate=none; set it to 0" for k, v in unused.items() if v]
     if config.data.name is not DataName.microworld:
         return [f"annotate: {config.annotate.value} needs the gold graders of data=microworld; set it to none"]

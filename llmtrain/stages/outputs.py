@@ -60,4 +60,4 @@ def sampling(config: Rank, models: list[str]) -> dict[str, Any]:
 
 
 # A sampling whose answers people rank: the recipes' own simulated annotator stays out.
-UNRANKED: dict[str, Any] = {"annotate": "none", "foreign": 0, "noise": 0.0, "held_out": 0}
+UNRANKED: dict[str, Any] = {"annotate": "none", "noise": 0.0, "held_out": 0}

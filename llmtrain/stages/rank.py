@@ -17,7 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from llmtrain.config.schema import Rank
-from llmtrain.errors import Interrupted, RunError
+from llmtrain.errors import Interrupted, RunError, StoreError
 from llmtrain.rank import app, exchange
 from llmtrain.rank.agreement import Agreement, agreement
 from llmtrain.rank.outputs import Gathered, gather
@@ -113,10 +113,18 @@ def _over(session: Session, store: Store, ended: list[float]) -> Callable[[], bo
         now = time.monotonic()
         if now - shown >= 1.0:  # cheap, but it reads the database
             shown = now
-            complete[:] = [*complete, now][:1] if store.complete() else []
+            complete[:] = [*complete, now][:1] if _complete(store) else []
         return bool(complete) and now - complete[0] >= LINGER
 
     return over
+
+
+def _complete(store: Store) -> bool:
+    """Whether every vote is in; not for all that is known while the database is out of reach, which the page tells."""
+    try:
+        return store.complete()
+    except StoreError:
+        return False
 
 
 def links(config: Rank, doors: Doors, address: str) -> Text:

@@ -19,7 +19,7 @@ from llmtrain.run import lineage
 from llmtrain.run.lineage import Origin
 from llmtrain.run.session import Session, StopAsked
 from llmtrain.stages import inputs, setup
-from llmtrain.stages.annotator import Answer, rank, row
+from llmtrain.stages.annotator import FOREIGN, Answer, among, rank, row
 from llmtrain.stages.outputs import OUTPUTS
 from llmtrain.stages.policy import complete, text_of
 
@@ -44,6 +44,8 @@ def run(config: Sample, path: Path) -> dict:
         own = _Policy(origin, config.sampling.temperature, config.answers, "policy")
         try:
             answers = _answers(config, [own, *policies], prompts, mesh, session)
+            if config.annotate is Annotator.none and config.foreign:
+                answers = among(prompts.records, answers, config.foreign, config.seed)
             metrics = _record(config, session, prompts, answers)
             if config.annotate is Annotator.simulated:
                 metrics |= _annotate(config, session, prompts, answers)
@@ -103,7 +105,7 @@ def _record(config: Sample, session: Session, prompts: inputs.Prompts, answers: 
         for p, given in zip(prompts.records, answers, strict=True)
     ]
     session.write_lines(OUTPUTS, rows)
-    everything = [a for given in answers for a in given]
+    everything = [a for given in answers for a in given if a.source != FOREIGN]
     ended = sum(a.ended for a in everything) / len(everything)
     return {"prompts": len(rows), "answers": len(everything), "ended": ended}
 

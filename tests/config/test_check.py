@@ -113,7 +113,6 @@ def test_all_faults_come_at_once(shipped):
         ("pretrain", {"tokenizer__path": "gpt2"}, "tokenizer.path: 'gpt2' goes with tokenizer.name=file"),
         ("pretrain", {"tokenizer__name": "char"}, "tokenizer.vocab_size: 1024 does nothing"),
         ("pretrain", {"tokenizer__vocab_size": 260}, "tokenizer.vocab_size: 260"),
-        ("sample", {"annotate": "none"}, "foreign: 4 does nothing"),
         ("sample", {"sampling__temperature": 0.0}, "makes all 4 answers the same"),
         ("ppo", {"minibatches": 3}, "minibatches: 3 does not divide batch.rows=128"),
         ("ppo", {"sampling__temperature": 0.0}, "PPO samples"),

@@ -107,7 +107,9 @@ def test_the_rankings_of_a_run(tmp_path):
     directory.create(run, {"command": "sample"}, argv=[])
     said = faults("reward", tmp_path, data={"path": [str(run)]})
     assert f"data.path: {run} has no rankings.jsonl" in said
-    assert "data.path: latest: no finished run of `llmtrain rank run.name=t` or `llmtrain sample" in faults("reward", tmp_path)
+    assert "data.path: latest: no finished run of `llmtrain rank run.name=t` or `llmtrain sample" in faults(
+        "reward", tmp_path
+    )
 
 
 @pytest.mark.parametrize("root", ["file/below", "/proc/nope"])

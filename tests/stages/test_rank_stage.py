@@ -232,13 +232,14 @@ def test_a_pipeline_that_waits_for_people(runs):
     names = ["pretrain", "sft", "sample-1", "rank-1", "reward-1", "ppo-1", "sample", "rank", "reward", "ppo"]
     assert list(steps)[:10] == names
     assert steps["rank"].sources == [str(runs / "sample")] and steps["rank"].raters_per_prompt == 2
-    assert steps["sample"].annotate.value == "none" and steps["sample"].foreign == steps["sample"].held_out == 0
+    assert steps["sample"].annotate.value == "none" and steps["sample"].noise == steps["sample"].held_out == 0
+    assert steps["sample"].foreign == 4  # of the recipe
     assert steps["reward"].data.path == [str(runs / "rank-1"), str(runs / "rank")]
     for changes, told in (
         ({"annotate": "simulated", "rank": {"raters": ["anna"]}}, "rank: does nothing with annotate=simulated"),
         ({"annotate": "people", "rank": {"sample": {"answers": 2}}}, "rank.sample: does nothing here"),
         ({"annotate": "people", "rank": {"sources": ["x"]}}, "rank.sources: is set by the pipeline"),
-        ({"annotate": "people", "sample": {"foreign": 2}}, "sample.foreign: is set by the pipeline"),
+        ({"annotate": "people", "sample": {"noise": 0.2}}, "sample.noise: is set by the pipeline"),
         ({"annotate": "people", "rank": {"raters": []}}, "rank.raters: empty"),
     ):
         with pytest.raises(ConfigError) as caught:

@@ -8,9 +8,10 @@ import tiny
 
 from llmtrain.data.microworld import rows as microworld
 from llmtrain.data.microworld.world import World
+from llmtrain.data.records import Message, Prompt
 from llmtrain.errors import TrainingError
 from llmtrain.rollout.sample import Completion
-from llmtrain.stages.annotator import Answer, rank
+from llmtrain.stages.annotator import Answer, among, rank
 from llmtrain.stages.policy import text_of
 from llmtrain.text import tokenizers
 
@@ -96,3 +97,21 @@ def test_rankings_are_a_function_of_the_seed():
     assert answered(0.3, 4)[2] == answered(0.3, 4)[2]
     prompts, answers, rankings = answered(0.3, 4)
     assert rank(prompts, answers, 4, 0.3, 1) != rankings
+
+
+def test_answers_to_other_prompts_stand_among_those_that_people_rank():
+    """The nearest by words, good ones where there are graders, any where there are none; never one's own."""
+    plain = [Prompt((Message("user", text),)) for text in ("wash the cat", "wash the dog", "sing a song")]
+    given = [[Answer(f"answer {n}", True, "policy"), Answer("cut", False, "policy")] for n in range(3)]
+    found = among(plain, given, 1, 0)
+    assert [[(a.text, a.source) for a in answers[2:]] for answers in found] == [
+        [("answer 1", "foreign")],
+        [("answer 0", "foreign")],
+        [("answer 0", "foreign")],
+    ] or [a.text for a in found[2][2:]] == ["answer 1"]  # nothing is shared with the third: any
+    graded = microworld.prompts(World(0), "train", 60, 0)
+    texts = [[Answer(p.meta["good"], True, "policy"), Answer(p.meta["bad"], True, "policy")] for p in graded]
+    bad = {p.meta["bad"] for p in graded} - {p.meta["good"] for p in graded}
+    for prompt, answers in zip(graded, among(graded, texts, 4, 0), strict=True):
+        others = [a.text for a in answers[2:]]
+        assert len(others) == 4 and not bad & set(others) - {prompt.meta["bad"]}
