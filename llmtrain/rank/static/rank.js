@@ -3,7 +3,7 @@ import { el, me as whoAmI } from "./api.js";
 import { Ballot } from "./ballot.js";
 import { Cards, letter, words } from "./cards.js";
 import { Dialogs } from "./dialogs.js";
-import { Sender, kept } from "./send.js";
+import { Sender, kept, unique } from "./send.js";
 
 const part = (id) => document.getElementById(id);
 const SPEAKER = { system: "System", user: "Person", assistant: "Model" };
@@ -181,8 +181,6 @@ function refused(error, path) {
   say(error.message);
   return path === "/api/vote" && [404, 409].includes(error.status); // this task is gone: on to the next
 }
-
-const unique = () => crypto.randomUUID();
 
 function forget(id, text) {
   return () => {
