@@ -74,6 +74,9 @@ class Alone:
     def poll_alone(self) -> None:
         return None
 
+    def write_json(self, name: str, value: Any) -> None:
+        return None
+
 
 @dataclass
 class Rule:

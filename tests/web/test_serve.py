@@ -52,7 +52,7 @@ def test_what_announce_or_poll_raises_ends_the_server():
 def test_a_port_in_use_is_an_error_with_a_remedy():
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        with pytest.raises(UsageError, match=f"127.0.0.1:{port} cannot be listened on .*port=0"):
+        with pytest.raises(UsageError, match=f"127.0.0.1:{port} cannot be listened on .*page.port, or 0"):
             run(port=port)
 
 
