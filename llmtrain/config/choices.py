@@ -91,6 +91,11 @@ class Annotator(Enum):
     simulated = "simulated"
 
 
+class Engine(Enum):
+    own = "own"
+    vllm = "vllm"
+
+
 class Stage(Enum):
     pretrain = "pretrain"
     sft = "sft"

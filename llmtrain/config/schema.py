@@ -9,10 +9,10 @@ from typing import Any
 
 from omegaconf import MISSING
 
-from llmtrain.config.choices import Annotator, Architecture, DataName, Device, DPOLoss, Dtype, Improve, OnBadRow
+from llmtrain.config.choices import Annotator, Architecture, DataName, Device, DPOLoss, Dtype, Engine, Improve
 
 # isort: split
-from llmtrain.config.choices import ScheduleName, Stage, Tie, TokenizerName
+from llmtrain.config.choices import OnBadRow, ScheduleName, Stage, Tie, TokenizerName
 from llmtrain.config.ppo import KL, Advantage, Clipping, Judge
 from llmtrain.config.ranges import number
 
@@ -113,6 +113,7 @@ class Sampling:
     max_new_tokens: int = number(1)
     temperature: float = number(0)
     batch_rows: int = number(1)
+    engine: Engine = MISSING
 
 
 @dataclass

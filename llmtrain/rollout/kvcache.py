@@ -58,10 +58,10 @@ class Cache:
         self.bias.view(-1).index_fill_(0, self.places, 0.0)
         self.seen = self.bias[:n, :used]
 
-    def move(self, target: Tensor, source: Tensor) -> None:
-        """The rows in slots `source` go to slots `target`."""
+    def move(self, target: Tensor, source: Tensor, used: int) -> None:
+        """The rows in slots `source`, of at most `used` tokens, go to slots `target`."""
         for tensor in (self.bias, *(room for rooms in self.kept.values() for room in rooms)):
-            tensor[target] = tensor[source]
+            tensor[target, :used] = tensor[source, :used]
 
     def write(self, layer: nn.Module, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
         """Keep [B,H,T,D] of this forward's B * T tokens; returns all of the layer, [M,L,H,D]."""

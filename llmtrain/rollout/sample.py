@@ -18,7 +18,7 @@ from transformers import PreTrainedModel
 from llmtrain.data.pack import by_tokens, pack
 from llmtrain.errors import TrainingError
 from llmtrain.models.causal import precision
-from llmtrain.objectives.masked import wide
+from llmtrain.rollout.graph import Recorded, Step, cuda_graph
 from llmtrain.rollout.kvcache import Cache, caching, states
 
 REFILL = 8  # new prompts come in when one in so many slots is free
@@ -76,8 +76,18 @@ def evaluating(model: PreTrainedModel) -> Iterator[None]:
         model.train(training)
 
 
+def cache_bytes(model: PreTrainedModel) -> int:
+    """What a slot keeps of one token, in bytes: read off the cache of a single token, so true of any architecture."""
+    with torch.inference_mode(), caching(model), precision(model):
+        cache = Cache(1, 1, model.device)
+        packed = pack([[0]]).to(model.device)
+        cache.prompts(packed, 0)
+        states(model, packed.ids[None], packed.positions[None], cache)
+    return cache.bytes
+
+
 class _Rows:
-    """Rows in slots. The first n slots are in use: a row that ends leaves, the last ones move up, new prompts follow."""
+    """Rows in the first n slots. One that ends leaves, the last ones fill the gap, and new prompts follow."""
 
     def __init__(self, model, prompts, max_new_tokens, temperature, eos_id, uniforms, batch_rows):
         self.model, self.prompts, self.limit = model, prompts, max_new_tokens
@@ -91,6 +101,9 @@ class _Rows:
         self.written = torch.zeros(len(prompts), max_new_tokens, dtype=torch.int64, device=device)
         self.logp = torch.zeros(self.written.shape if uniforms is not None else (0,), device=device)
         self.lengths = torch.zeros(len(prompts), dtype=torch.int64, device=device)
+        self.forward: Step = self._forward
+        if device.type == "cuda":
+            self.forward = Recorded(self._forward, slots, self.cache.room, cuda_graph)
 
     @property
     def left(self) -> bool:
@@ -109,26 +122,33 @@ class _Rows:
         taken = len(next(by_tokens(lengths, PREFILL)))
         first, last = self.n, self.n + taken
         packed = pack(self.prompts[self.waiting : self.waiting + taken])
-        self.cache.prompts(packed, first) 
         packed = packed.to(self.model.device)
+        self.cache.prompts(packed, first)
         hidden = states(self.model, packed.ids[None], packed.positions[None], self.cache)[0, packed.last]
         self.row[first:last] = torch.arange(self.waiting, self.waiting + taken)
         self.at[first:last], self.count[first:last] = packed.positions[packed.last], 0
         self.n, self.waiting, self.used = last, self.waiting + taken, max(self.used, *lengths[:taken])
-        self._write(hidden, first)
+        self._write(self._logits(hidden), first)
 
     def _step(self) -> None:
-        n = self.n
         self.used += 1
-        self.at[:n] += 1
-        self.cache.step(self.at[:n], self.used)
-        self._write(states(self.model, self.token[:n, None], self.at[:n, None], self.cache)[:, 0], 0)
+        self.at[: self.n] += 1
+        self._write(self.forward(self.n, self.used), 0)
 
-    def _write(self, hidden: Tensor, first: int) -> None:
-        """Choose the token behind each row from slot `first` on, by its hidden state; rows that end leave."""
+    def _forward(self, n: int, used: int) -> Tensor:
+        """[n, V] logits behind the last tokens of the first n slots, whose rows have at most `used` tokens."""
+        self.cache.step(self.at[:n], used)
+        return self._logits(states(self.model, self.token[:n, None], self.at[:n, None], self.cache)[:, 0])
+
+    def _logits(self, hidden: Tensor) -> Tensor:
+        logits: Tensor = self.model.get_output_embeddings()(hidden)
+        return logits
+
+    def _write(self, logits: Tensor, first: int) -> None:
+        """Choose the token behind each row from slot `first` on; rows that end leave."""
         here = slice(first, self.n)
         rows, count = self.row[here], self.count[here]
-        token = self._choose(wide(self.model.get_output_embeddings()(hidden)), rows, count)
+        token = self._choose(logits, rows, count)
         self.written[rows, count] = token
         self.token[here] = token
         count += 1
@@ -144,7 +164,7 @@ class _Rows:
         self.n -= len(slots)
         target, source = slots[slots < self.n], self.n + stays[self.n :].nonzero().squeeze(1)
         if len(target):
-            self.cache.move(target, source)
+            self.cache.move(target, source, self.used)
             for state in (self.row, self.count, self.at, self.token):
                 state[target] = state[source]
         self.used = int(self.at[: self.n].max()) + 1 if self.n else 0
@@ -165,7 +185,9 @@ class _Rows:
     def completions(self) -> list[Completion]:
         written, lengths, logp = self.written.tolist(), self.lengths.tolist(), self.logp.cpu()
         ids = [row[:n] for row, n in zip(written, lengths, strict=True)]
-        said = [row[:n].clone() for row, n in zip(logp, lengths, strict=True)] if len(logp) else [logp.clone()] * len(ids)
+        said = (
+            [row[:n].clone() for row, n in zip(logp, lengths, strict=True)] if len(logp) else [logp.clone()] * len(ids)
+        )
         return [Completion(row, row[-1] == self.eos_id, p) for row, p in zip(ids, said, strict=True)]
 
 
@@ -175,8 +197,8 @@ def inverse_cdf(logits: Tensor, temperature: float, uniforms: Tensor) -> tuple[T
     A token of probability 0 is never drawn.
     """
     z = logits.float() / temperature
-    z = z - z.amax(-1, keepdim=True)
-    cumulative = z.exp().cumsum(-1)
+    z -= z.amax(-1, keepdim=True)
+    cumulative = z.exp().cumsum_(-1)
     total = cumulative[:, -1:].contiguous()
     below = total.nextafter(torch.zeros_like(total))  # rounding may lift a draw to the total, behind the last token
     token = torch.searchsorted(cumulative, torch.minimum(uniforms[:, None] * total, below), right=True)

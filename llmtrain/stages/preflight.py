@@ -13,7 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from llmtrain.config.choices import JudgeName
+from llmtrain.config.choices import Engine, JudgeName
 from llmtrain.config.ppo import Judge
 from llmtrain.config.schema import Common, Data, DataName, Device
 from llmtrain.data.formats import Record
@@ -38,6 +38,7 @@ KINDS = {
     "ppo": Kind.prompt,
     "dpo": Kind.ranking,
 }
+SAMPLING = ("pretrain", "sft", "sample", "ppo", "dpo", "eval")  # commands that write answers
 # Of which commands' runs `latest` means the newest, by command and key.
 LATEST = {
     ("pretrain", "init"): ("pretrain",),
@@ -67,6 +68,7 @@ def check(config: Common, steps: Sequence[Step], made: Path) -> None:
 
 
 def _surroundings(config: Any, made: Path) -> Iterator[str]:
+    yield from _engine(config)
     yield from _models(config, made)
     yield from _rows(config, made)
     if config.command == "ppo" and config.judge.name is not JudgeName.reward:
@@ -99,6 +101,14 @@ def _trackers(config: Common) -> Iterator[str]:
     for name in ("tensorboard", "wandb"):
         if getattr(config.log, name) and find_spec(name) is None:
             yield f"log.{name}: {name} is not installed; pip install 'llmtrain[{name}]', or set it to false"
+
+
+def _engine(config: Any) -> Iterator[str]:
+    if config.command in SAMPLING and config.sampling.engine is Engine.vllm:
+        if find_spec("vllm") is None:
+            yield "sampling.engine: vllm is not installed; pip install 'llmtrain[vllm]', or set it to own"
+        if config.launch.device is Device.cpu:
+            yield "sampling.engine: vllm needs a GPU, launch.device=cpu has none; set it to own"
 
 
 def _models(config: Any, made: Path) -> Iterator[str]:
