@@ -102,6 +102,11 @@ class AnswerFormat(Enum):
     jsonl = "jsonl"
 
 
+class Engine(Enum):
+    own = "own"
+    vllm = "vllm"
+
+
 class Stage(Enum):
     pretrain = "pretrain"
     sft = "sft"

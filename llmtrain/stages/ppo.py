@@ -28,7 +28,7 @@ from llmtrain.run import lineage, metrics
 from llmtrain.run.session import Session
 from llmtrain.stages import inputs, judges, setup
 from llmtrain.stages.heldout import HeldOut, final_scores
-from llmtrain.stages.policy import Policy, TokenBatch
+from llmtrain.stages.policy import Policy, TokenBatch, tell_memory
 
 RATIO_TOLERANCE = 1e-3  # of the first minibatch's ratio to 1; float32 sums in another order stay far below
 
@@ -252,6 +252,7 @@ def run(config: PPO, path: Path) -> dict:
         model = setup.model_at(session.checkpoint.path if session.checkpoint else origin.path, mesh)
         longest = config.data.max_length + config.sampling.max_new_tokens
         setup.check_context(model, longest, "data.max_length + sampling.max_new_tokens")
+        tell_memory(model, config.sampling, config.batch.rows, longest)
         critic = judges.critic(config, judged, model, mesh)
         parents = {"init": origin, "reference": frozen} | judged.parents
         lineage.write(path, parents, {"prompts": prompts.digest} | judged.digests)
