@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -100,9 +100,11 @@ def complete(
         uniforms = torch.zeros(len(mine), sampling.max_new_tokens)
         for draws, row in zip(uniforms, mine, strict=True):  # each its own: neither others nor their number play a part
             draws.uniform_(generator=generator(seed, *parts, row))
-    write = generate
+    write: Callable[..., list[Completion]] = generate
     if sampling.engine is Engine.vllm:
-        from llmtrain.rollout.vllm import generate as write
+        from llmtrain.rollout import vllm
+
+        write = vllm.generate
     answers = write(
         model,
         [prompts[i] for i in mine],
