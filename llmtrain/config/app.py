@@ -103,23 +103,40 @@ def _of_jobs(fault: str, labels: list[str], jobs: int) -> str:
 
 def _checked(command: str, settings: list[str], runs: bool) -> str:
     """Check a job; returns its run.root. Raises UsageError."""
-    from llmtrain.stages import plan, preflight
+    from llmtrain.stages import preflight
 
-    config = _compose(command, settings)
-    idle = _idle(config, settings)
-    if idle:
-        raise ConfigError("\n".join(idle))
-    folder = Path(config.run.root, command, config.run.name, "new")
-    steps = plan.plan(config, folder) if command == "pipeline" else [plan.Step(command, command, config)]
+    config, folder, steps = _steps(command, settings)
     if runs:
         preflight.check(config, steps, folder)
     return config.run.root
 
 
-def compose_stage(command: str, recipe: str, overrides: dict[str, Any], coming: Collection[str] = ()) -> Any:
+def steps_of(command: str, args: list[str]) -> tuple[Any, Path, list[Any]]:
+    """What a command line would run, checked but for what is not there yet: `_steps`. Raises UsageError."""
+    _register()
+    flags, settings = words.split(safety.checked(args), command)
+    if flags:
+        raise ConfigError(f"{' '.join(flags)}: a plan is of one job; drop it")
+    return _steps(command, recipes.resolve(command, settings), coming=None)
+
+
+def _steps(command: str, settings: list[str], coming: Collection[str] | None = ()) -> tuple[Any, Path, list[Any]]:
+    """Its configuration, the folder of its run, and its stages (of a pipeline several)."""
+    from llmtrain.stages import plan
+
+    config = _compose(command, settings, coming)
+    idle = _idle(config, settings)
+    if idle:
+        raise ConfigError("\n".join(idle))
+    folder = Path(config.run.root, command, config.run.name, "new")
+    return config, folder, plan.plan(config, folder) if command == "pipeline" else [plan.Step(command, command, config)]
+
+
+def compose_stage(command: str, recipe: str, overrides: dict[str, Any], coming: Collection[str] | None = ()) -> Any:
     """The checked configuration of a stage: its recipe (a name, or a YAML file) under nested overrides.
 
-    coming: paths that an earlier stage will have made by then. Raises ConfigError whose keys begin with the stage.
+    coming: paths that an earlier stage will have made by then; None: any. Raises ConfigError whose keys begin with
+    the stage.
     """
     _register()
     given = [f"conf={recipe}", *recipes.flat(recipes.choices(command, overrides))]
@@ -132,7 +149,7 @@ def compose_stage(command: str, recipe: str, overrides: dict[str, Any], coming: 
             raise ConfigError(f"{command} (conf={recipe}):\n{own}") from None
 
 
-def _compose(command: str, settings: list[str], coming: Collection[str] = ()) -> Any:
+def _compose(command: str, settings: list[str], coming: Collection[str] | None = ()) -> Any:
     """Compose beside Hydra's own job and check. Raises ConfigError with all faults."""
     faults = recipes.faulty_options(command, settings)
     given = [_forced(command, setting) for setting in settings if setting not in faults]
@@ -177,7 +194,7 @@ def _beside() -> Iterator[None]:
         GlobalHydra.instance().hydra = running
 
 
-def _typed(config: DictConfig, command: str, coming: Collection[str] = ()) -> Any:
+def _typed(config: DictConfig, command: str, coming: Collection[str] | None = ()) -> Any:
     """The dataclass of a composed configuration. Raises ConfigError with all faults."""
     values = OmegaConf.to_container(config, resolve=True, throw_on_missing=False, enum_to_str=True)
     assert isinstance(values, dict)
