@@ -38,7 +38,9 @@ def main(args: list[str]) -> int:
         return 0
     command, *rest = args
     if command not in COMMANDS:
-        raise ConfigError(f"plan: {command!r} is no command{meant(command, COMMANDS)}; give one of {', '.join(COMMANDS)}")
+        raise ConfigError(
+            f"plan: {command!r} is no command{meant(command, COMMANDS)}; give one of {', '.join(COMMANDS)}"
+        )
     from llmtrain.config import app
 
     flops = _flops([word for word in rest if word.startswith(FLOPS)])

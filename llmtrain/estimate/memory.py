@@ -50,7 +50,7 @@ def logits(shape: Shape, load: Load) -> int:
     return 0 if shape.scalar else load.targets * shape.vocab * WIDE
 
 
-def backward(shape: Shape, load: Load) -> int:
+def turning(shape: Shape, load: Load) -> int:
     """What comes on top of `kept` at the worst moment of a backward.
 
     At the head the kept log-probabilities, their gradient and that of the logits stand side by side; behind it the

@@ -107,7 +107,7 @@ def update(models: Sequence[Model], batches: int, narrow: int) -> int:
     for number, (shape, load) in enumerate(trained):
         there = sum(gradients) if batches > 1 else sum(gradients[number + 1 :])
         kept = waiting + memory.kept(shape, load, narrow)
-        worst = max(worst, there + kept + memory.backward(shape, load))
+        worst = max(worst, there + kept + memory.turning(shape, load))
         waiting = kept + memory.logits(shape, load)
     return worst
 

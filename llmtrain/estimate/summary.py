@@ -9,7 +9,7 @@ from llmtrain.estimate.needs import PROCESS, Needs
 def summary(needs: Needs, machine: Machine) -> dict[str, Any]:
     """All that is known of a stage. On a CPU the processes share memory and speed; a GPU is a process's own."""
     cpu, processes = machine.device == "cpu", needs.processes
-    memory = total(needs, machine)
+    memory = total(needs, machine, needs.peak)
     speed = (machine.flops, machine.bandwidth) if cpu else (machine.flops * processes, machine.bandwidth * processes)
     work = needs.work
     return {
@@ -44,9 +44,9 @@ def summary(needs: Needs, machine: Machine) -> dict[str, Any]:
     }
 
 
-def total(needs: Needs, machine: Machine) -> int:
-    """Bytes of one device: on a CPU all processes and what each is made of."""
-    return (needs.peak + PROCESS) * needs.processes if machine.device == "cpu" else needs.peak
+def total(needs: Needs, machine: Machine, peak: int) -> int:
+    """Bytes of one device whose processes come to `peak`: on a CPU all of them and what each is made of."""
+    return (peak + PROCESS) * needs.processes if machine.device == "cpu" else peak
 
 
 def _model(needs: Needs, number: int) -> dict[str, Any]:

@@ -33,6 +33,11 @@ def size(count: float) -> str:
 
 def amount(count: float) -> str:
     """A number with the letter that fits."""
+    return operations(count).replace(" ", "")
+
+
+def operations(count: float) -> str:
+    """The same, set apart for the unit behind it."""
     return _scaled(count, 1000, ("", "k", "M", "G", "T", "P", "E", "Z"))
 
 
@@ -40,18 +45,16 @@ def duration(seconds: float) -> str:
     for most, unit, length in ((90, "s", 1), (5400, "min", 60), (172800, "h", 3600)):
         if seconds < most:
             return f"{seconds / length:.3g} {unit}"
-    return f"{seconds / 86400:.3g} days"
+    return f"{seconds / 86400:,.0f} days"
 
 
 def _scaled(count: float, base: int, units: tuple[str, ...]) -> str:
-    if not count:
-        return "0"
     number = float(count)
     for unit in units:
         if number < 999.5 or unit == units[-1]:
             break
         number /= base
-    return f"{number:.3g} {unit}".strip()
+    return f"{number:.3g} {unit}"
 
 
 def _models(told: dict[str, Any]) -> Table:
@@ -91,13 +94,16 @@ def _lines(told: dict[str, Any]) -> Iterable[tuple[str, str]]:
         yield "disk", f"{kept} of {size(disk['available'])}: {_fits(disk)}"
     each = f", {layout['micro_batches']} micro-batches an update" if layout["micro_batches"] else ""
     if step["tokens"]:
-        yield "step", f"{amount(step['tokens'])} tokens{each}, {amount(step['flops'])}FLOP, {duration(step['seconds'])}"
+        yield (
+            "step",
+            f"{amount(step['tokens'])} tokens{each}, {operations(step['flops'])}FLOP, {duration(step['seconds'])}",
+        )
     if run["steps"]:
         tokens = f"{amount(run['steps'])} steps, {amount(run['tokens'])} tokens, " if step["tokens"] else ""
-        yield f"run{more}", f"{tokens}{amount(run['flops'])}FLOP, {duration(run['seconds'])}"
+        yield f"run{more}", f"{tokens}{operations(run['flops'])}FLOP, {duration(run['seconds'])}"
     else:
         yield "run", "unknown: how many rows there are is not told; set max_steps or data.rows"
-    speeds = f"{amount(machine['flops'])}FLOP/s, {size(machine['bandwidth'])}/s"
+    speeds = f"{operations(machine['flops'])}FLOP/s, {size(machine['bandwidth'])}/s"
     yield "speed", f"{speeds} a process: times are what products and memory alone take"
 
 

@@ -9,30 +9,36 @@ from llmtrain.estimate.machine import Machine
 from llmtrain.estimate.needs import Needs
 from llmtrain.estimate.summary import total
 
-LEAST = 64  # micro_tokens, and as many rows of a decode, below which little is won
+LEAST = 64  # micro_tokens below which little is won
 Change = tuple[str, Any]  # what to write, and the configuration with it
 
 
 def memory(config: Any, machine: Machine, forecast: Callable[[Any], Needs]) -> tuple[list[str], int]:
     """Settings that together bring the need down to what is there, as far as they can, and the need with them.
 
-    A change that wins nothing is not kept. What alters the algorithm comes last and says so.
+    Each is the least change after which the phases that it governs fit. What alters the algorithm comes last and says
+    so.
     """
-
-    def need(of: Any) -> int:
-        return total(forecast(of), machine)
-
     chosen: list[str] = []
-    now = need(config)
-    for lever in (_processes, _micro_tokens, _batch_rows, _no_critic):
-        kept = ""
-        for words, changed in lever(config, machine):
-            least = need(changed)
-            if now <= machine.memory or least >= 0.98 * now:
+    for phases, lever in LEVERS:
+
+        def need(of: Any, phases: tuple[str, ...] = phases) -> int:
+            told = forecast(of)
+            return total(told, machine, max(told.phases.get(phase, 0) for phase in phases))
+
+        before = now = need(config)
+        kept: Change | None = None
+        for change in lever(config, machine) if now > machine.memory else ():
+            least = need(change[1])
+            if least < 0.98 * now:
+                kept, now = change, least
+            if now <= machine.memory:
                 break
-            kept, config, now = words, changed, least
-        chosen += [kept] if kept else []
-    return chosen, now
+        if kept and now < before:
+            chosen.append(kept[0])
+            config = kept[1]
+    told = forecast(config)
+    return chosen, total(told, machine, told.peak)
 
 
 def disk(config: Any, machine: Machine, found: Needs) -> tuple[list[str], int]:
@@ -74,6 +80,15 @@ def _no_critic(config: Any, machine: Machine) -> Iterator[Change]:
     if config.command == "ppo" and config.advantage.name is AdvantageName.gae:
         answers = max(2, config.advantage.answers)
         own = replace(config.advantage, name=AdvantageName.rloo, answers=answers)
-        yield f"advantage=rloo advantage.answers={answers} (no critic: another algorithm)", replace(
-            config, advantage=own
+        yield (
+            f"advantage=rloo advantage.answers={answers} (no critic: another algorithm)",
+            replace(config, advantage=own),
         )
+
+
+LEVERS: tuple[tuple[tuple[str, ...], Callable[[Any, Machine], Iterator[Change]]], ...] = (
+    (("update", "scoring", "sampling"), _processes),
+    (("update", "scoring"), _micro_tokens),
+    (("sampling",), _batch_rows),
+    (("update",), _no_critic),
+)

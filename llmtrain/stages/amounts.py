@@ -59,7 +59,9 @@ def _mean_of_world(config: Any) -> float | None:
 
 def _bytes(named: list[str]) -> float:
     found = [file for name in named if durable.exists(Path(name).expanduser()) for file in files.expand(name)]
-    return sum(file.stat().st_size * (PACKED if file.suffix in (".gz", ".parquet") else 1.0) for file in map(Path, found))
+    return sum(
+        file.stat().st_size * (PACKED if file.suffix in (".gz", ".parquet") else 1.0) for file in map(Path, found)
+    )
 
 
 def _mean(data: Any, kind: Kind) -> float | None:

@@ -31,6 +31,7 @@ class Blueprints:
         self.notes: dict[str, None] = {}
         self.answers: int | None = None  # of a prompt, and rankings, that an earlier stage will leave
         self.rankings: float | None = None
+        self._found: dict[tuple[str, str, str, tuple[str, ...]], PretrainedConfig] = {}
         self._shapes: dict[tuple[str, bool, float], Shape] = {}
 
     def shape(self, config: PretrainedConfig, *, scalar: bool = False, dropout: float = 0.0) -> Shape:
@@ -58,13 +59,19 @@ class Blueprints:
         """The model that `key`=init names. Raises InitError."""
         if init in self.coming:
             return self.coming[init]
-        try:
-            if init == directory.LATEST:
-                return self._latest(config, stages)
-            path = Path(init).expanduser()
-            return causal.read_config(_folder(path, stages) if durable.exists(path) else _of_hub(init))
-        except LlmtrainError as error:
-            raise InitError(f"{key}: {error}") from None
+        place = config.run.root, config.run.name, init, stages
+        if place not in self._found:
+            try:
+                self._found[place] = self._read(config, init, stages)
+            except LlmtrainError as error:
+                raise InitError(f"{key}: {error}") from None
+        return self._found[place]
+
+    def _read(self, config: Any, init: str, stages: tuple[str, ...]) -> PretrainedConfig:
+        if init == directory.LATEST:
+            return self._latest(config, stages)
+        path = Path(init).expanduser()
+        return causal.read_config(_folder(path, stages) if durable.exists(path) else _of_hub(init))
 
     def _latest(self, config: Any, stages: tuple[str, ...]) -> PretrainedConfig:
         root, name = config.run.root, config.run.name

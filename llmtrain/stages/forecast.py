@@ -24,67 +24,67 @@ SHOWN = 8  # held-out prompts that sft answers at each evaluation
 HALF = 2
 
 
-def forecast(config: Any, prints: Blueprints, cuda: bool, given: Load | None = None) -> Needs:
+def forecast(config: Any, prints: Blueprints, cuda: bool) -> Needs:
     """The needs of one process of a stage. Raises InitError for a model that is not there.
 
-    cuda: whether it will run on a GPU. given: the micro-batch, in place of the largest that the configuration allows.
+    cuda: whether it will run on a GPU.
     """
     narrow = HALF if config.launch.dtype is Dtype.bfloat16 or (config.launch.dtype is Dtype.auto and cuda) else WIDE
-    return STAGES[config.command](config, prints, narrow, given)
+    return STAGES[config.command](config, prints, narrow)
 
 
 def on_cuda(config: Any, there: bool) -> bool:
     return config.launch.device is Device.cuda or (config.launch.device is Device.auto and there)
 
 
-def _pretrain(config: Pretrain, prints: Blueprints, narrow: int, given: Load | None) -> Needs:
+def _pretrain(config: Pretrain, prints: Blueprints, narrow: int) -> Needs:
     own = prints.new(config) if config.init is None else _at(config, prints, "init", config.init)
     shape = prints.shape(own, dropout=config.model.dropout)
     length, rows = config.data.max_length, config.batch.rows
     micro, batches = _micro(rows, length + 1, sequences(1, length, length), config.batch.micro_tokens)
     samples = _asked(config, len(config.sample_prompts), own.max_position_embeddings - config.sampling.max_new_tokens)
-    model = Model("policy", shape, trained=True, load=given or micro, asked=samples)
+    model = Model("policy", shape, trained=True, load=micro, asked=samples)
     step = sequences(rows, length, length)
     held = flops.forward(shape, sequences(config.data.eval_rows, length, length))
     work = flops.training(shape, step), held + flops.decoding(shape, samples, narrow, narrow)
     return _trained(config, narrow, (model,), ("",), batches, step, work, amounts.pieces(config), prints)
 
 
-def _sft(config: SFT, prints: Blueprints, narrow: int, given: Load | None) -> Needs:
+def _sft(config: SFT, prints: Blueprints, narrow: int) -> Needs:
     shape = prints.shape(_at(config, prints, "init", config.init))
     length, rows = config.data.max_length, config.batch.rows
     one = sequences(1, length, length - 1)
     micro, batches = _micro(rows, length, one, config.batch.micro_tokens)
     samples = _asked(config, SHOWN, length)
-    model = Model("policy", shape, trained=True, load=given or micro, asked=samples)
+    model = Model("policy", shape, trained=True, load=micro, asked=samples)
     held = flops.forward(shape, one * config.data.eval_rows) + flops.decoding(shape, samples, narrow, narrow)
     work = flops.training(shape, one * rows), held
     counted = amounts.rows(config, Kind.chat)
     return _trained(config, narrow, (model,), ("",), batches, one * rows, work, counted, prints)
 
 
-def _reward(config: Reward, prints: Blueprints, narrow: int, given: Load | None) -> Needs:
+def _reward(config: Reward, prints: Blueprints, narrow: int) -> Needs:
     own = _at(config, prints, "init", config.init)
     shape, length = prints.shape(own, scalar=True), config.data.max_length
     k = prints.answers or amounts.answers(config)
     one = sequences(k, length, 1)
     micro, batches = _micro(config.batch.rows, one.tokens, one, config.batch.micro_tokens)
-    models = (Model("judge", shape, trained=True, load=given or micro), Model("init", prints.shape(own)))
+    models = (Model("judge", shape, trained=True, load=micro), Model("init", prints.shape(own)))
     step = one * config.batch.rows
     work = flops.training(shape, step), flops.forward(shape, one * config.data.eval_rows)
     counted = _rankings(config, prints)
     return _trained(config, narrow, models, ("model.",), batches, step, work, counted, prints)
 
 
-def _dpo(config: DPO, prints: Blueprints, narrow: int, given: Load | None) -> Needs:
+def _dpo(config: DPO, prints: Blueprints, narrow: int) -> Needs:
     shape, length = prints.shape(_at(config, prints, "init", config.init)), config.data.max_length
     k = prints.answers or amounts.answers(config)
     one = sequences(k, length, length - 1)
     micro, batches = _micro(config.batch.rows, one.tokens, one, config.batch.micro_tokens)
     graded = config.data.world is not None
     asked = _asked(config, config.data.eval_rows, length) if graded else None
-    policy = Model("policy", shape, trained=True, load=given or micro, asked=asked)
-    models = (policy, Model("reference", shape, load=given or micro))
+    policy = Model("policy", shape, trained=True, load=micro, asked=asked)
+    models = (policy, Model("reference", shape, load=micro))
     step = one * config.batch.rows
     held = flops.forward(shape, one * config.data.eval_rows)
     held += flops.decoding(shape, asked, narrow, narrow) if asked else Work()
@@ -92,13 +92,12 @@ def _dpo(config: DPO, prints: Blueprints, narrow: int, given: Load | None) -> Ne
     return _trained(config, narrow, models, ("",), batches, step, (flops.training(shape, step), held), counted, prints)
 
 
-def _ppo(config: PPO, prints: Blueprints, narrow: int, given: Load | None) -> Needs:
+def _ppo(config: PPO, prints: Blueprints, narrow: int) -> Needs:
     own = _at(config, prints, "init", config.init)
     shape, rows = prints.shape(own), config.batch.rows
     new, prompt = config.sampling.max_new_tokens, config.data.max_length
     one = sequences(1, prompt + new, new)
     micro, batches = _micro(rows // config.minibatches, one.tokens, one, config.batch.micro_tokens)
-    micro = given or micro
     rollout, eval_rows = _asked(config, rows, prompt), config.data.eval_rows
     held = _asked(config, eval_rows, prompt)
     models = [Model("policy", shape, trained=True, load=micro, asked=max(rollout, held, key=lambda d: d.rows))]
@@ -127,7 +126,7 @@ def _ppo(config: PPO, prints: Blueprints, narrow: int, given: Load | None) -> Ne
     return _trained(config, narrow, tuple(models), prefixes, batches, tokens, work, counted, prints)
 
 
-def _sample(config: Sample, prints: Blueprints, narrow: int, given: Load | None) -> Needs:
+def _sample(config: Sample, prints: Blueprints, narrow: int) -> Needs:
     shape = prints.shape(_at(config, prints, "init", config.init))
     prompts = amounts.rows(config, Kind.prompt)
     each = config.answers + len(config.policies) * max(1, config.answers // 2)
@@ -138,10 +137,24 @@ def _sample(config: Sample, prints: Blueprints, narrow: int, given: Load | None)
     work = flops.decoding(shape, asked, narrow, narrow)
     notes = tuple(prints.notes)
     models = (Model("policy", shape, asked=asked),)
-    return Needs("sample", models, narrow, config.launch.nproc_per_node, 0, 0, work, 1 if prompts else None, Work(), 0, 0, 0, notes)
+    return Needs(
+        "sample",
+        models,
+        narrow,
+        config.launch.nproc_per_node,
+        0,
+        0,
+        work,
+        1 if prompts else None,
+        Work(),
+        0,
+        0,
+        0,
+        notes,
+    )
 
 
-def _eval(config: Eval, prints: Blueprints, narrow: int, given: Load | None) -> Needs:
+def _eval(config: Eval, prints: Blueprints, narrow: int) -> Needs:
     named = {key: init for key, init in lineup.named(config).items() if init is not None}
     rows, length = config.data.eval_rows, config.data.max_length
     asked = _asked(config, rows, length)
@@ -150,14 +163,14 @@ def _eval(config: Eval, prints: Blueprints, narrow: int, given: Load | None) -> 
     for key, init in named.items():
         judge = key == lineup.JUDGE
         shape = prints.shape(prints.at(config, key, init, lineup.stages_of(key, init)), scalar=judge)
-        models.append(Model(key, shape, load=given or read, asked=None if judge else asked))
+        models.append(Model(key, shape, load=read, asked=None if judge else asked))
         work += flops.forward(shape, sequences(rows, length, length))
         work += Work() if judge else flops.decoding(shape, asked, narrow, narrow)
     notes = tuple(prints.notes)
     return Needs("eval", tuple(models), narrow, config.launch.nproc_per_node, 0, 0, work, 1, Work(), 0, 0, 0, notes)
 
 
-STAGES: dict[str, Callable[[Any, Blueprints, int, Load | None], Needs]] = {
+STAGES: dict[str, Callable[[Any, Blueprints, int], Needs]] = {
     "pretrain": _pretrain,
     "sft": _sft,
     "sample": _sample,
@@ -200,11 +213,25 @@ def _trained(
     often, saves = loop.eval_every, loop.save_every
     total = steps or 0
     evaluated = total // often + total // saves - total // math.lcm(often, saves) + 1
-    kept = min(-(-total // saves) if steps else loop.keep_last + loop.keep_best + 1, loop.keep_last + loop.keep_best + 1)
+    kept = min(
+        -(-total // saves) if steps else loop.keep_last + loop.keep_best + 1, loop.keep_last + loop.keep_best + 1
+    )
     size = needs.checkpoint(models, prefixes)
     notes = tuple(prints.notes)
     return Needs(
-        config.command, models, narrow, config.launch.nproc_per_node, batches, step.tokens, work[0], steps, work[1], evaluated, size, kept, notes
+        config.command,
+        models,
+        narrow,
+        config.launch.nproc_per_node,
+        batches,
+        step.tokens,
+        work[0],
+        steps,
+        work[1],
+        evaluated,
+        size,
+        kept,
+        notes,
     )
 
 

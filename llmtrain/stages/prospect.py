@@ -86,4 +86,3 @@ def _told(step: Step, needs: Needs, machine: Machine, prints: Blueprints) -> dic
 def _sentence(what: str, settings: list[str], need: int, there: int, beyond: str) -> str:
     rest = "" if need <= there else f"; that is still more than {size(there)}: take {beyond}"
     return f"{what}: {' '.join(settings) or 'no setting helps'} brings it to {size(need)}{rest}"
-
