@@ -200,7 +200,7 @@ def test_only_update_calls_backward_and_step():
     assert calls == {"llmtrain.loop.update"}
 
 
-@pytest.mark.parametrize("args", [["--help"], ["ppo", "--help"], ["--version"]], ids=" ".join)
+@pytest.mark.parametrize("args", [["--help"], ["ppo", "--help"], ["plan", "--help"], ["--version"]], ids=" ".join)
 def test_help_loads_nothing_heavy(args):
     code = (
         "import sys\n"

@@ -4,7 +4,6 @@ import json
 
 import typer
 
-from llmtrain.config.names import meant
 from llmtrain.errors import ConfigError
 
 COMMANDS = ("pretrain", "sft", "sample", "reward", "ppo", "dpo", "eval", "pipeline")
@@ -25,6 +24,8 @@ Examples:
   llmtrain plan pretrain conf=gpt2-124m launch.nproc_per_node=8
   llmtrain plan pipeline conf=tiny --json
 
+Exit code 1 where something does not fit.
+
 Flags:
   --json           The numbers as JSON: bytes, operations, seconds.
   --flops=NUMBER   Operations a second of one device, such as 4e14, in place of a measurement here.
@@ -37,12 +38,13 @@ def main(args: list[str]) -> int:
         typer.echo(USAGE)
         return 0
     command, *rest = args
+    from llmtrain.config import app
+    from llmtrain.config.names import meant
+
     if command not in COMMANDS:
         raise ConfigError(
             f"plan: {command!r} is no command{meant(command, COMMANDS)}; give one of {', '.join(COMMANDS)}"
         )
-    from llmtrain.config import app
-
     flops = _flops([word for word in rest if word.startswith(FLOPS)])
     config, folder, steps = app.steps_of(
         command, [word for word in rest if word != JSON and not word.startswith(FLOPS)]
