@@ -92,7 +92,8 @@ def _lines(told: dict[str, Any]) -> Iterable[tuple[str, str]]:
     if disk["checkpoint"]:
         kept = f"{size(disk['checkpoint'])} a checkpoint, {disk['kept']} at once: {size(disk['needed'])}"
         yield "disk", f"{kept} of {size(disk['available'])}: {_fits(disk)}"
-    each = f", {layout['micro_batches']} micro-batches an update" if layout["micro_batches"] else ""
+    batches = layout["micro_batches"]
+    each = f", {batches} micro-batch{'es' * (batches > 1)} an update" if batches else ""
     if step["tokens"]:
         yield (
             "step",

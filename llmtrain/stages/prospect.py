@@ -77,7 +77,7 @@ def _told(step: Step, needs: Needs, machine: Machine, prints: Blueprints) -> dic
         advised.append(_sentence("disk", settings, need, machine.disk, "another run.root"))
     if needs.batches and needs.batches < needs.processes:
         advised.append(
-            f"processes: an update is {needs.batches} micro-batches, so {needs.processes - needs.batches} of "
+            f"processes: an update has work for {needs.batches}, so {needs.processes - needs.batches} of "
             f"{needs.processes} have nothing to do; lower batch.micro_tokens or launch.nproc_per_node"
         )
     return told | {"advice": advised}
