@@ -14,8 +14,6 @@ from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
     GenerationConfig,
-    GPT2Config,
-    LlamaConfig,
     PretrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
@@ -23,8 +21,9 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 
 from llmtrain.data.pack import Packed, Targets, pack
-from llmtrain.errors import ConfigError, InitError
+from llmtrain.errors import InitError
 from llmtrain.models.attention import PACKED, blocks, decoding
+from llmtrain.models.blank import configured
 from llmtrain.objectives.logprobs import token_logprobs
 from llmtrain.objectives.masked import wide
 from llmtrain.text import foreign
@@ -58,38 +57,19 @@ def build(
     embedding_std: of token (and position) embeddings. init_std: of linear layers; 0 gives 0.8/sqrt(fan in). Layers that
     write into the residual stream are divided by sqrt(2 * layers) (GPT-2). Raises ConfigError.
     """
-    if width % heads or (architecture == "llama" and width // heads % 2):
-        raise ConfigError(
-            f"model.width={width} does not fit model.heads={heads}: a head's width must be whole, and in llama even"
-        )
-    ids: dict[str, Any] = {"bos_token_id": None, "eos_token_id": eos_id, "pad_token_id": pad_id}
-    if architecture == "llama":
-        config: PretrainedConfig = LlamaConfig(
-            vocab_size=vocab_size,
-            hidden_size=width,
-            intermediate_size=ffn_width,
-            num_hidden_layers=layers,
-            num_attention_heads=heads,
-            max_position_embeddings=context,
-            tie_word_embeddings=tie_embeddings,
-            attention_dropout=dropout,
-            rms_norm_eps=1e-6,
-            **ids,
-        )
-    else:
-        config = GPT2Config(
-            vocab_size=vocab_size,
-            n_embd=width,
-            n_inner=ffn_width,
-            n_layer=layers,
-            n_head=heads,
-            n_positions=context,
-            tie_word_embeddings=tie_embeddings,
-            resid_pdrop=dropout,
-            embd_pdrop=dropout,
-            attn_pdrop=dropout,
-            **ids,
-        )
+    config = configured(
+        architecture,
+        vocab_size=vocab_size,
+        layers=layers,
+        width=width,
+        heads=heads,
+        ffn_width=ffn_width,
+        context=context,
+        tie_embeddings=tie_embeddings,
+        dropout=dropout,
+        eos_id=eos_id,
+        pad_id=pad_id,
+    )
     with torch.random.fork_rng(devices=[]):  # transformers draws weights that initialise() replaces
         model = AutoModelForCausalLM.from_config(
             config, attn_implementation=PACKED, dtype=torch.float32, trust_remote_code=False

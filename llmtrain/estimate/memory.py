@@ -1,0 +1,78 @@
+"""Bytes of one process: weights, gradients, optimizer, what the backward keeps, logits, key-value cache.
+
+The counts are of the tensors that this program's forward keeps (models/causal.py, models/attention.py, the blocks of
+transformers) and holds at its worst moment; tests/estimate measures them. Letters as in shape.py; N tokens, M targets.
+
+`wide` is what float32 takes, 4 bytes; `narrow` what matrices are multiplied in, 4 or (bfloat16) 2.
+"""
+
+from llmtrain.estimate.shape import Decoding, Load, Shape
+
+WIDE = 4
+MOMENTS = 2  # of AdamW, float32
+
+
+def weights(shape: Shape) -> int:
+    """Parameters in float32; gradients take the same."""
+    return shape.parameters * WIDE
+
+
+def moments(shape: Shape) -> int:
+    return MOMENTS * shape.parameters * WIDE
+
+
+def kept(shape: Shape, load: Load, narrow: int) -> int:
+    """Activations that wait for the backward, the logits apart."""
+    s, half = shape, narrow < WIDE
+    attention = (2 * s.heads + 2 * s.kv_heads) * s.head_width  # q, k, v in their blocks, and what comes out
+    if s.gated:  # both norms keep what they read and what they make of it; gate, its SiLU, up, and their product
+        residual, inputs, feed = 4 * s.width, 2 * s.width, 4 * s.ffn_width
+        copies = 3 * s.width if half else 0  # a cast for each of q, k, v and of gate, up, not for each norm
+    else:  # GELU by tanh keeps five
+        residual, inputs, feed, copies = 2 * s.width, 2 * s.width, 5 * s.ffn_width, 0
+    in_narrow = attention + s.heads * s.head_width + inputs + copies + feed
+    layer = (residual + s.heads + 4) * WIDE + in_narrow * narrow + _dropped(s, load)
+    last = (2 if s.gated else 1) * s.width * WIDE * load.tokens + s.width * narrow * load.targets
+    casts = (s.matrices + s.head) * narrow if half else 0  # of the weights, made once a forward
+    return s.layers * layer * load.tokens + last + casts
+
+
+def _dropped(shape: Shape, load: Load) -> int:
+    """Bytes a token and layer for dropout: attention falls back to plain products, which keep their squares thrice."""
+    if not shape.dropout or not load.tokens:
+        return 0
+    masks = 0 if shape.gated else 2 * shape.width
+    return (masks + 3 * shape.heads * load.squares // load.tokens) * WIDE
+
+
+def logits(shape: Shape, load: Load) -> int:
+    """One [M, V] in float32: what the loss keeps of the head."""
+    return 0 if shape.scalar else load.targets * shape.vocab * WIDE
+
+
+def turning(shape: Shape, load: Load) -> int:
+    """What comes on top of `kept` at the worst moment of a backward.
+
+    At the head the kept log-probabilities, their gradient and that of the logits stand side by side; behind it the
+    head's own gradient, not yet added to an earlier one; in a feed-forward layer the gradients of two products.
+    """
+    one = logits(shape, load)
+    inside = (2 * shape.ffn_width + 2 * shape.width) * load.tokens * WIDE
+    return max(3 * one, one + shape.head * WIDE, inside)
+
+
+def passing(shape: Shape, load: Load) -> int:
+    """A forward that keeps nothing, at its worst layer or at the head."""
+    feed = (4 if shape.gated else 5) * shape.ffn_width + 2 * shape.width
+    return max(max(feed, 10 * shape.width) * load.tokens * WIDE, 2 * logits(shape, load))
+
+
+def cache(shape: Shape, asked: Decoding, narrow: int) -> int:
+    """Room for keys and values of all rows that are decoded at once, taken beforehand."""
+    return 2 * shape.layers * asked.rows * shape.kv_heads * shape.head_width * (asked.prompt + asked.new) * narrow
+
+
+def choosing(shape: Shape, asked: Decoding) -> int:
+    """Beside the cache: the prompts' forward, or at the head five times [rows, V]."""
+    prompts = Load(asked.rows * asked.prompt, 0, asked.rows)
+    return max(passing(shape, prompts), 5 * asked.rows * shape.vocab * WIDE)
