@@ -6,7 +6,7 @@ whole squares, its backward with the scores computed again). The rest is below a
 
 from dataclasses import dataclass
 
-from llmtrain.estimate.memory import cache
+from llmtrain.estimate.memory import cache, in_chunks
 from llmtrain.estimate.shape import Decoding, Load, Shape
 
 ATTENTION = 4  # of a forward: q k^T and p v, two operations each, per pair of tokens and unit of width
@@ -41,9 +41,13 @@ def forward(shape: Shape, load: Load) -> Work:
     return Work(dense=linear + ATTENTION * _attention_width(shape) * load.squares)
 
 
-def training(shape: Shape, load: Load) -> Work:
-    """Forward and backward: every matrix three times, once for the output and once for each of two gradients."""
-    linear = 6 * (shape.matrices * load.tokens + shape.head * load.targets)
+def training(shape: Shape, load: Load, *, summed: bool = False) -> Work:
+    """Forward and backward: every matrix three times, once for the output and once for each of two gradients.
+
+    A head in chunks (objectives/linear.py) makes its output twice, unless the loss is the sum over the targets.
+    """
+    head = 8 if in_chunks(shape) and not summed else 6
+    linear = 6 * shape.matrices * load.tokens + head * shape.head * load.targets
     return Work(dense=linear + (ATTENTION + ATTENTION_BACK) * _attention_width(shape) * load.squares)
 
 

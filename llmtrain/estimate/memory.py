@@ -10,6 +10,13 @@ from llmtrain.estimate.shape import Decoding, Load, Shape
 
 WIDE = 4
 MOMENTS = 2  # of AdamW, float32
+LARGE = 4096  # from this vocabulary on logits are made in chunks (objectives/linear.py): bench/head.py
+CHUNK = 2**25  # bytes of logits at a time; on a GPU eight times that, which there is a hundredth of the memory
+
+
+def at_once(vocab: int, *, gpu: bool = False) -> int | None:
+    """Of how many targets the logits are made at a time; None where all are."""
+    return CHUNK * (8 if gpu else 1) // (vocab * WIDE) if vocab >= LARGE else None
 
 
 def weights(shape: Shape) -> int:
@@ -46,18 +53,27 @@ def _dropped(shape: Shape, load: Load) -> int:
 
 
 def logits(shape: Shape, load: Load) -> int:
-    """One [M, V] in float32: what the loss keeps of the head."""
-    return 0 if shape.scalar else load.targets * shape.vocab * WIDE
+    """One [M, V] in float32, or of a large vocabulary a chunk of it."""
+    together = min(load.targets, at_once(shape.vocab) or load.targets)
+    return 0 if shape.scalar else together * shape.vocab * WIDE
 
 
-def turning(shape: Shape, load: Load) -> int:
+def in_chunks(shape: Shape) -> bool:
+    """Whether the logits are made a chunk at a time, and none waits for the backward."""
+    return not shape.scalar and at_once(shape.vocab) is not None
+
+
+def turning(shape: Shape, load: Load, narrow: int) -> int:
     """What comes on top of `kept` at the worst moment of a backward.
 
     At the head the kept log-probabilities, their gradient and that of the logits stand side by side; behind it the
-    head's own gradient, not yet added to an earlier one; in a feed-forward layer the gradients of two products.
+    head's own gradient, not yet added to an earlier one; in a feed-forward layer the gradients of two products. In
+    chunks the logits, their log-probabilities and the gradients of both sides of the head's product are there at once.
     """
     one = logits(shape, load)
     inside = (2 * shape.ffn_width + 2 * shape.width) * load.tokens * WIDE
+    if in_chunks(shape):
+        return max(2 * one + shape.head * WIDE + shape.width * narrow * load.targets, inside)
     return max(3 * one, one + shape.head * WIDE, inside)
 
 

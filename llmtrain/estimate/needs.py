@@ -107,8 +107,8 @@ def update(models: Sequence[Model], batches: int, narrow: int) -> int:
     for number, (shape, load) in enumerate(trained):
         there = sum(gradients) if batches > 1 else sum(gradients[number + 1 :])
         kept = waiting + memory.kept(shape, load, narrow)
-        worst = max(worst, there + kept + memory.turning(shape, load))
-        waiting = kept + memory.logits(shape, load)
+        worst = max(worst, there + kept + memory.turning(shape, load, narrow))
+        waiting = kept + (0 if memory.in_chunks(shape) else memory.logits(shape, load))
     return worst
 
 

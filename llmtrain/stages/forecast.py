@@ -46,7 +46,7 @@ def _pretrain(config: Pretrain, prints: Blueprints, narrow: int) -> Needs:
     model = Model("policy", shape, trained=True, load=micro, asked=samples)
     step = sequences(rows, length, length)
     held = flops.forward(shape, sequences(config.data.eval_rows, length, length))
-    work = flops.training(shape, step), held + flops.decoding(shape, samples, narrow, narrow)
+    work = flops.training(shape, step, summed=True), held + flops.decoding(shape, samples, narrow, narrow)
     return _trained(config, narrow, (model,), ("",), batches, step, work, amounts.pieces(config), prints)
 
 
@@ -58,7 +58,7 @@ def _sft(config: SFT, prints: Blueprints, narrow: int) -> Needs:
     samples = _asked(config, SHOWN, length)
     model = Model("policy", shape, trained=True, load=micro, asked=samples)
     held = flops.forward(shape, one * config.data.eval_rows) + flops.decoding(shape, samples, narrow, narrow)
-    work = flops.training(shape, one * rows), held
+    work = flops.training(shape, one * rows, summed=True), held
     counted = amounts.rows(config, Kind.chat)
     return _trained(config, narrow, (model,), ("",), batches, one * rows, work, counted, prints)
 

@@ -62,7 +62,7 @@ def origin_of(config: Common, path: Path, role: str, init: str, stages: tuple[st
 def tokenizer_at(path: Path, *, chat: bool, adopts: bool = False) -> PreTrainedTokenizerBase:
     """The tokenizer beside a model, checked against it before any weight loads.
 
-    adopts: one without a chat template gets ours; the model may have to grow (causal.grow).
+    adopts: one without a chat template gets ours; the model may have to grow (draw.grow).
     """
     tokenizer = tokenizers.load(str(path))
     causal.check_tokenizer(path, tokenizer)
