@@ -56,6 +56,11 @@ class AdvantageName(Enum):
     rloo = "rloo"
 
 
+class CriticName(Enum):
+    separate = "separate"
+    shared = "shared"
+
+
 class JudgeName(Enum):
     reward = "reward"
     rule = "rule"

@@ -38,6 +38,12 @@ class Shape:
         return self.width * (1 if self.scalar else self.vocab)
 
 
+def head(width: int) -> Shape:
+    """A number a token on the trunk of another model (models/scalar.py's Head)."""
+    tensors: dict[str, tuple[int, ...]] = {"weight": (width,), "bias": ()}
+    return Shape(0, width, 0, 0, 0, 0, 0, gated=False, scalar=True, dropout=0.0, matrices=0, tensors=tensors)
+
+
 @dataclass(frozen=True)
 class Load:
     """Tokens that go through a model.

@@ -8,14 +8,14 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from llmtrain.config.choices import AdvantageName, Annotator, Device, Dtype, JudgeName
+from llmtrain.config.choices import AdvantageName, Annotator, CriticName, Device, Dtype, JudgeName
 from llmtrain.config.schema import DPO, PPO, SFT, Eval, Pretrain, Reward, Sample, Training
 from llmtrain.data.records import Kind
 from llmtrain.estimate import flops, needs
 from llmtrain.estimate.flops import Work
 from llmtrain.estimate.memory import WIDE
 from llmtrain.estimate.needs import Model, Needs
-from llmtrain.estimate.shape import Decoding, Load, sequences
+from llmtrain.estimate.shape import Decoding, Load, head, sequences
 from llmtrain.stages import amounts, lineup
 from llmtrain.stages.blueprints import Blueprints
 from llmtrain.stages.preflight import LATEST
@@ -109,7 +109,12 @@ def _ppo(config: PPO, prints: Blueprints, narrow: int) -> Needs:
         assert config.judge.init is not None  # config/ppo.py
         judge = _at(config, prints, "judge.init", config.judge.init)
     scorer = prints.shape(judge, scalar=True)
-    if config.advantage.name is AdvantageName.gae:
+    prefixes: tuple[str, ...] = ("policy.",)
+    if config.advantage.critic is CriticName.shared:
+        models.append(Model("critic", head(shape.width), trained=True))
+        prefixes = ("policy.", "critic.")
+    elif config.advantage.name is AdvantageName.gae:
+        prefixes = ("policy.", "critic.model.")
         models.append(Model("critic", scorer, trained=True, load=micro))
         scored, learnt = scored + flops.forward(scorer, one * rows), learnt + flops.training(scorer, one * rows)
     models.append(Model("reference", frozen, load=micro))
@@ -121,7 +126,6 @@ def _ppo(config: PPO, prints: Blueprints, narrow: int) -> Needs:
     step = flops.decoding(shape, rollout, narrow, narrow) + scored + learnt * config.ppo_epochs
     counted = amounts.rows(config, Kind.prompt)
     counted = counted and counted * config.advantage.answers
-    prefixes = ("policy.", "critic.model.")[: sum(m.trained for m in models)]
     tokens, work = one * (rows * config.ppo_epochs), (step, answered)
     return _trained(config, narrow, tuple(models), prefixes, batches, tokens, work, counted, prints)
 

@@ -7,8 +7,10 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from llmtrain.config.choices import CriticName
 from llmtrain.estimate import disk, needs
 from llmtrain.estimate.needs import Model
+from llmtrain.estimate.shape import head
 from llmtrain.loop import state
 from llmtrain.loop.optimizer import adamw
 from llmtrain.models import blank, scalar
@@ -48,6 +50,16 @@ def test_checkpoint_with_a_critic_is_exact(architecture, tmp_path):
     own, critic = blank.shape(model.config), blank.shape(model.config, scalar=True)
     models = [Model("policy", own, trained=True), Model("critic", critic, trained=True), Model("reference", own)]
     assert sum(found.values()) == needs.checkpoint(models, ("policy.", "critic.model."))
+
+
+def test_checkpoint_with_a_critic_on_the_policys_trunk_is_exact(tmp_path):
+    model = lab.model("llama")
+    critic = scalar.Head(16)
+    found = written(lab.alignment(model, critic=critic, advantage={"critic": CriticName.shared}), tmp_path / "saved")
+    own = blank.shape(model.config)
+    models = [Model("policy", own, trained=True), Model("critic", head(16), trained=True)]
+    assert found["model.safetensors"] == disk.model(own)
+    assert sum(found.values()) == needs.checkpoint(models, ("policy.", "critic."))
 
 
 def test_checkpoint_of_a_judge_is_exact(tmp_path):

@@ -16,6 +16,7 @@ CHANGES: dict[str, dict[str, Any]] = {
     "dpo": {},
     "ppo": {},
     "ppo-rloo": {"choose": {"advantage": "rloo"}},
+    "ppo-shared": {"advantage": {"critic": "shared"}},
 }
 # Steps 1..6 (ppo 1..4, 4 updates each), saved and evaluated at the even ones.
 EVERYWHERE = [
@@ -34,6 +35,7 @@ CASES = [(stage, fault) for stage in ("pretrain", "sft", "reward", "dpo") for fa
 CASES += [("ppo", fault) for fault in EVERYWHERE if fault.point not in ("update", "before delete")]
 CASES += [("ppo", fault) for fault in (Fault("update", 11), Fault("after update", 14), Fault("before delete", 2))]
 CASES += [("ppo", Fault("rollout", nth)) for nth in (2, 19, 31)]
+CASES += [("ppo-shared", fault) for fault in (Fault("rollout", 19), Fault("update", 11), Fault("after save", 1))]
 CASES += [("ppo-rloo", fault) for fault in (Fault("rollout", 19), Fault("update", 11), Fault("after save", 1))]
 
 

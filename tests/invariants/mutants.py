@@ -77,14 +77,14 @@ def together(*patches: Patch) -> Patch:
     return patch
 
 
-def training_alone(right, model, packed, targets, temperature=1.0) -> Tensor:
+def training_alone(right, model, states, targets, temperature=1.0) -> Tensor:
     """The temperature, but only where gradients are taken."""
-    return right(model, packed, targets, temperature if torch.is_grad_enabled() else 1.0)
+    return right(model, states, targets, temperature if torch.is_grad_enabled() else 1.0)
 
 
-def policy_alone(right, model, packed, targets, temperature=1.0) -> Tensor:
+def policy_alone(right, model, states, targets, temperature=1.0) -> Tensor:
     """The temperature, but not for the frozen reference."""
-    return right(model, packed, targets, temperature if next(model.parameters()).requires_grad else 1.0)
+    return right(model, states, targets, temperature if next(model.parameters()).requires_grad else 1.0)
 
 
 def old_logp_stays(right, self, index) -> Rollout:
@@ -252,9 +252,9 @@ SFT: dict[str, Any] = {"command": "sft"}
 Learner, Preferences, Judging = ppo_stage.Alignment, dpo_stage.Preferences, reward_stage.Judging
 
 MUTATIONS = [
-    Mutation(1, "temperature on one side only", everywhere(causal.logprobs, training_alone), GPT2),
+    Mutation(1, "temperature on one side only", everywhere(causal.logprobs_at, training_alone), GPT2),
     Mutation(2, "old log-probabilities not shuffled along", method(Experience, "rows", old_logp_stays), LLAMA),
-    Mutation(3, "reference scored without temperature", everywhere(causal.logprobs, policy_alone), GPT2),
+    Mutation(3, "reference scored without temperature", everywhere(causal.logprobs_at, policy_alone), GPT2),
     Mutation(4, "score one slot late where padding is", everywhere(rewards.last_token, one_slot_late)),
     Mutation(4, "padding in the mean of the whitening", everywhere(masked.masked_mean, padding_counts)),
     Mutation(5, "padding multiplied by 0", everywhere(masked.fill, times_mask)),
