@@ -41,12 +41,12 @@ def forward(shape: Shape, load: Load) -> Work:
     return Work(dense=linear + ATTENTION * _attention_width(shape) * load.squares)
 
 
-def training(shape: Shape, load: Load, *, summed: bool = False) -> Work:
+def training(shape: Shape, load: Load) -> Work:
     """Forward and backward: every matrix three times, once for the output and once for each of two gradients.
 
     A head in chunks (objectives/linear.py) makes its output twice, unless the loss is the sum over the targets.
     """
-    head = 8 if in_chunks(shape) and not summed else 6
+    head = 8 if in_chunks(shape, load) and not load.summed else 6
     linear = 6 * shape.matrices * load.tokens + head * shape.head * load.targets
     return Work(dense=linear + (ATTENTION + ATTENTION_BACK) * _attention_width(shape) * load.squares)
 

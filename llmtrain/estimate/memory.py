@@ -10,13 +10,15 @@ from llmtrain.estimate.shape import Decoding, Load, Shape
 
 WIDE = 4
 MOMENTS = 2  # of AdamW, float32
-LARGE = 4096  # from this vocabulary on logits are made in chunks (objectives/linear.py): bench/head.py
+LARGE = 32768  # from this vocabulary on logits are made in chunks (objectives/linear.py), by bench/head.py
+LARGE_SUMMED = 4096  # the same of a summed loss, where it is also faster: 1.4x the head's speed
 CHUNK = 2**25  # bytes of logits at a time; on a GPU eight times that, which there is a hundredth of the memory
 
 
-def at_once(vocab: int, *, gpu: bool = False) -> int | None:
-    """Of how many targets the logits are made at a time; None where all are."""
-    return CHUNK * (8 if gpu else 1) // (vocab * WIDE) if vocab >= LARGE else None
+def at_once(vocab: int, *, summed: bool = False, gpu: bool = False) -> int | None:
+    """Of how many targets the logits are made at a time; None where all are. summed: all weigh the same in the loss."""
+    large = LARGE_SUMMED if summed else LARGE
+    return max(1, CHUNK * (8 if gpu else 1) // (vocab * WIDE)) if vocab >= large else None
 
 
 def weights(shape: Shape) -> int:
@@ -54,13 +56,13 @@ def _dropped(shape: Shape, load: Load) -> int:
 
 def logits(shape: Shape, load: Load) -> int:
     """One [M, V] in float32, or of a large vocabulary a chunk of it."""
-    together = min(load.targets, at_once(shape.vocab) or load.targets)
+    together = min(load.targets, at_once(shape.vocab, summed=load.summed) or load.targets)
     return 0 if shape.scalar else together * shape.vocab * WIDE
 
 
-def in_chunks(shape: Shape) -> bool:
+def in_chunks(shape: Shape, load: Load) -> bool:
     """Whether the logits are made a chunk at a time, and none waits for the backward."""
-    return not shape.scalar and at_once(shape.vocab) is not None
+    return not shape.scalar and at_once(shape.vocab, summed=load.summed) is not None
 
 
 def turning(shape: Shape, load: Load, narrow: int) -> int:
@@ -72,7 +74,7 @@ def turning(shape: Shape, load: Load, narrow: int) -> int:
     """
     one = logits(shape, load)
     inside = (2 * shape.ffn_width + 2 * shape.width) * load.tokens * WIDE
-    if in_chunks(shape):
+    if in_chunks(shape, load):
         return max(2 * one + shape.head * WIDE + shape.width * narrow * load.targets, inside)
     return max(3 * one, one + shape.head * WIDE, inside)
 

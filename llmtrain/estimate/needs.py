@@ -108,7 +108,7 @@ def update(models: Sequence[Model], batches: int, narrow: int) -> int:
         there = sum(gradients) if batches > 1 else sum(gradients[number + 1 :])
         kept = waiting + memory.kept(shape, load, narrow)
         worst = max(worst, there + kept + memory.turning(shape, load, narrow))
-        waiting = kept + (0 if memory.in_chunks(shape) else memory.logits(shape, load))
+        waiting = kept + (0 if memory.in_chunks(shape, load) else memory.logits(shape, load))
     return worst
 
 

@@ -48,20 +48,22 @@ def head(width: int) -> Shape:
 class Load:
     """Tokens that go through a model.
 
-    squares: sum over sequences of length squared, what attention pays for. targets: tokens that the head is asked for.
+    squares: sum over sequences of length squared, what attention pays for. targets: tokens that the head is asked for;
+    summed: all of them weigh the same in a loss.
     """
 
     tokens: int
     squares: int
     targets: int
+    summed: bool = False
 
     def __mul__(self, times: int) -> "Load":
-        return Load(self.tokens * times, self.squares * times, self.targets * times)
+        return Load(self.tokens * times, self.squares * times, self.targets * times, self.summed)
 
 
-def sequences(count: int, length: int, targets: int) -> Load:
+def sequences(count: int, length: int, targets: int, *, summed: bool = False) -> Load:
     """`count` sequences of `length` tokens, of each of which `targets` are predicted."""
-    return Load(count * length, count * length * length, count * targets)
+    return Load(count * length, count * length * length, count * targets, summed)
 
 
 @dataclass(frozen=True)

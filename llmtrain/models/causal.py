@@ -214,6 +214,11 @@ def hidden(model: PreTrainedModel, packed: Packed) -> Tensor:
     return out.last_hidden_state[0]
 
 
+def filling(packed: Packed) -> int:
+    """Slots that a forward works on beside the row's own tokens: attention's blocks are filled up, nothing else is."""
+    return blocks(packed.bounds).filled
+
+
 def precision(model: PreTrainedModel) -> AbstractContextManager[None]:
     """The format that matrices are multiplied in inside the block: `load`'s dtype. Weights stay float32."""
     return torch.autocast(model.device.type, torch.bfloat16, enabled=model.llmtrain_dtype == torch.bfloat16)
@@ -240,17 +245,17 @@ def logprobs_at(model: PreTrainedModel, states: Tensor, targets: Targets, temper
 
 def nll(model: PreTrainedModel, packed: Packed, targets: Targets) -> Tensor:
     """Sum of -log-probability over the targets: the loss where each of them weighs the same."""
-    if rows := _at_once(model):
+    if rows := _at_once(model, summed=True):
         x, weight = _product(model, hidden(model, packed), targets)
         return summed_nll(x, weight, targets.ids, rows)
     return -logprobs(model, packed, targets).sum()
 
 
-def _at_once(model: PreTrainedModel) -> int | None:
+def _at_once(model: PreTrainedModel, *, summed: bool = False) -> int | None:
     """Of how many targets the logits are made at a time; None for all, as where the head is more than one matrix."""
     head = model.get_output_embeddings()
     plain = type(head) is nn.Linear and head.bias is None
-    return at_once(head.out_features, gpu=model.device.type == "cuda") if plain else None
+    return at_once(head.out_features, summed=summed, gpu=model.device.type == "cuda") if plain else None
 
 
 def _product(model: PreTrainedModel, states: Tensor, targets: Targets) -> tuple[Tensor, Tensor]:

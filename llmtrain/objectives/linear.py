@@ -1,4 +1,4 @@
-"""Log-probabilities straight from hidden states, for vocabularies so large that all logits at once are the dearest part.
+"""Log-probabilities straight from hidden states, for vocabularies whose logits are the dearest part of a step.
 
 Letters: M tokens, d width, V vocabulary, C tokens of a chunk.
 
@@ -17,14 +17,14 @@ from llmtrain.objectives.logprobs import tempered
 
 def linear_logprobs(x: Tensor, w: Tensor, ids: Tensor, rows: int, temperature: float = 1.0) -> Tensor:
     """[M] log-probabilities of ids [M]: states x [M,d] and head w [V,d], multiplied in the format of x; C = rows."""
-    return _Logprobs.apply(x, w, ids, rows, temperature)  # type: ignore[no-any-return]
+    return _Logprobs.apply(x, w, ids, rows, temperature)
 
 
 def summed_nll(x: Tensor, w: Tensor, ids: Tensor, rows: int) -> Tensor:
     """The sum of -linear_logprobs at temperature 1. Its backward runs once, and only scales what is there."""
     if not torch.is_grad_enabled():
         return -linear_logprobs(x, w, ids, rows).sum()
-    return _Summed.apply(x, w, ids, rows)  # type: ignore[no-any-return]
+    return _Summed.apply(x, w, ids, rows)
 
 
 def _all_logp(x: Tensor, w: Tensor, temperature: float) -> Tensor:
@@ -66,7 +66,9 @@ class _Logprobs(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *given: Tensor) -> tuple[Tensor | None, ...]:
-        by_x, by_w, _ = _gradients(*ctx.saved_tensors, given[0], *ctx.settings)
+        x, w, ids = ctx.saved_tensors
+        rows, temperature = ctx.settings
+        by_x, by_w, _ = _gradients(x, w, ids, given[0], rows, temperature)
         return by_x, by_w, None, None, None
 
 

@@ -41,24 +41,25 @@ def _pretrain(config: Pretrain, prints: Blueprints, narrow: int) -> Needs:
     own = prints.new(config) if config.init is None else _at(config, prints, "init", config.init)
     shape = prints.shape(own, dropout=config.model.dropout)
     length, rows = config.data.max_length, config.batch.rows
-    micro, batches = _micro(rows, length + 1, sequences(1, length, length), config.batch.micro_tokens)
+    one = sequences(1, length, length, summed=True)
+    micro, batches = _micro(rows, length + 1, one, config.batch.micro_tokens)
     samples = _asked(config, len(config.sample_prompts), own.max_position_embeddings - config.sampling.max_new_tokens)
     model = Model("policy", shape, trained=True, load=micro, asked=samples)
-    step = sequences(rows, length, length)
-    held = flops.forward(shape, sequences(config.data.eval_rows, length, length))
-    work = flops.training(shape, step, summed=True), held + flops.decoding(shape, samples, narrow, narrow)
+    step = one * rows
+    held = flops.forward(shape, one * config.data.eval_rows)
+    work = flops.training(shape, step), held + flops.decoding(shape, samples, narrow, narrow)
     return _trained(config, narrow, (model,), ("",), batches, step, work, amounts.pieces(config), prints)
 
 
 def _sft(config: SFT, prints: Blueprints, narrow: int) -> Needs:
     shape = prints.shape(_at(config, prints, "init", config.init))
     length, rows = config.data.max_length, config.batch.rows
-    one = sequences(1, length, length - 1)
+    one = sequences(1, length, length - 1, summed=True)
     micro, batches = _micro(rows, length, one, config.batch.micro_tokens)
     samples = _asked(config, SHOWN, length)
     model = Model("policy", shape, trained=True, load=micro, asked=samples)
     held = flops.forward(shape, one * config.data.eval_rows) + flops.decoding(shape, samples, narrow, narrow)
-    work = flops.training(shape, one * rows, summed=True), held
+    work = flops.training(shape, one * rows), held
     counted = amounts.rows(config, Kind.chat)
     return _trained(config, narrow, (model,), ("",), batches, one * rows, work, counted, prints)
 

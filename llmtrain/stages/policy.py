@@ -38,6 +38,10 @@ class TokenBatch:
     def tokens(self) -> int:
         return len(self.packed.ids)
 
+    @property
+    def filling(self) -> int:
+        return causal.filling(self.packed)
+
 
 class Policy(Stateless):
     """A learner around a causal model that is exported as it is."""

@@ -72,7 +72,7 @@ CASES = [
     case("reward", "llama", 4, 64, 2, 160, 900, 128, 8, 8192, answers=4),
     case("dpo", "gpt2", 3, 96, 3, 384, 3000, 96, 8, 2400, answers=3),
     case("ppo", "llama", 3, 64, 2, 176, 3000, 96, 64, 5000, minibatches=1, ppo_epochs=1),
-    case("ppo", "gpt2", 2, 64, 2, 256, 20000, 48, 48, 2400, minibatches=1, ppo_epochs=1),
+    case("ppo", "gpt2", 2, 64, 2, 256, 40000, 48, 24, 2400, minibatches=1, ppo_epochs=1),
     case("sample", "gpt2", 4, 64, 4, 256, 5000, 96, 0, 0),
 ]  # fmt: skip
 

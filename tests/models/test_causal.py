@@ -245,7 +245,7 @@ def test_bfloat16_is_near_float32(folder, sequences):
 
 
 def test_large_vocabulary_is_scored_in_chunks_of_the_same_numbers(build, monkeypatch):
-    model = build(vocab_size=memory.LARGE)
+    model = build(vocab_size=memory.LARGE_SUMMED)
     rows = [[3, 4000, 7, 9], [5, 6, 2100]]
     row = pack(rows)
     wanted = after(row, [1, 1])
@@ -256,7 +256,8 @@ def test_large_vocabulary_is_scored_in_chunks_of_the_same_numbers(build, monkeyp
         parts = [torch.autograd.grad(loss, weights) for loss in (logp[::2].sum(), nats)]
         return [logp.detach(), nats.detach(), *parts[0], *parts[1]]
 
-    monkeypatch.setattr(memory, "CHUNK", 2 * 4 * memory.LARGE)  # two targets at a time
+    monkeypatch.setattr(memory, "LARGE", memory.LARGE_SUMMED)
+    monkeypatch.setattr(memory, "CHUNK", 2 * 4 * memory.LARGE_SUMMED)  # two targets at a time
     chunked = told()
     monkeypatch.setattr(causal, "at_once", lambda *_, **__: None)
     torch.testing.assert_close(chunked, told(), rtol=1e-5, atol=1e-5)

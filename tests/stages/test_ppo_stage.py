@@ -161,7 +161,9 @@ def test_shared_trunk_exports_the_policy_alone(chain, runs):
 def test_reference_is_not_asked_again_what_the_policy_just_said(chain, runs, monkeypatch):
     asked = []
     complete = heldout.complete
-    monkeypatch.setattr(heldout, "complete", lambda model, *args, **more: asked.append(1) or complete(model, *args, **more))
+    monkeypatch.setattr(
+        heldout, "complete", lambda model, *args, **more: asked.append(1) or complete(model, *args, **more)
+    )
     links = chain.links("ppo")
     run = tiny.ran("ppo", runs, **links)
     assert len(asked) == 3  # at the steps 0, 2, 4; the reference is where the policy begins
