@@ -10,6 +10,7 @@ from llmtrain.estimate.shape import Decoding, Load, Shape
 
 WIDE = 4
 MOMENTS = 2  # of AdamW, float32
+PREFILL = 8192  # tokens of prompts that are read at once, as rollout/sample.py has it
 LARGE = 32768  # from this vocabulary on logits are made in chunks (objectives/linear.py), by bench/head.py
 LARGE_SUMMED = 4096  # the same of a summed loss, where it is also faster: 1.4x the head's speed
 CHUNK = 2**25  # bytes of logits at a time; on a GPU eight times that, which there is a hundredth of the memory
@@ -91,6 +92,6 @@ def cache(shape: Shape, asked: Decoding, narrow: int) -> int:
 
 
 def choosing(shape: Shape, asked: Decoding) -> int:
-    """Beside the cache: the prompts' forward, or at the head five times [rows, V]."""
-    prompts = Load(asked.rows * asked.prompt, 0, asked.rows)
+    """Beside the cache: a forward of as many prompts as are read at once, or at the head five times [rows, V]."""
+    prompts = Load(min(asked.rows * asked.prompt, PREFILL), 0, asked.rows)
     return max(passing(shape, prompts), 5 * asked.rows * shape.vocab * WIDE)

@@ -9,6 +9,7 @@ from llmtrain.estimate import memory
 from llmtrain.estimate.shape import sequences
 from llmtrain.models import blank, causal
 from llmtrain.models.attention import PACKED
+from llmtrain.rollout import sample
 from tests.invariants import lab
 
 ROWS, LENGTH = 8, 64
@@ -51,3 +52,7 @@ def test_activations_are_those_that_autograd_keeps(architecture, dtype):
     shape, load = blank.shape(model.config), sequences(ROWS, LENGTH, LENGTH)
     told = memory.kept(shape, load, dtype.itemsize) + memory.logits(shape, load)
     assert told == pytest.approx(saved(model), rel=0.03)
+
+
+def test_prompts_are_read_as_many_at_once_as_the_sampler_reads():
+    assert memory.PREFILL == sample.PREFILL
