@@ -91,6 +91,33 @@ def root(
     """
 
 
+class PlanCommand(HydraCommand):
+    """`plan`: its own --help, and a first word that is the command whose settings follow."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        ctx.args = list(args)
+        return []
+
+    def shell_complete(self, ctx: Any, incomplete: str) -> list[Any]:
+        from typer._click.shell_completion import CompletionItem
+
+        from llmtrain.config.completion import complete
+        from llmtrain.config.planning import COMMANDS as PLANNED
+
+        if not ctx.args:
+            return [CompletionItem(word) for word in PLANNED if word.startswith(incomplete)]
+        known = ctx.args[0] in PLANNED
+        return [CompletionItem(word) for word in complete(ctx.args[0], ctx.args[1:], incomplete)] if known else []
+
+
+@app.command("plan", cls=PlanCommand, add_help_option=False)
+def plan(ctx: typer.Context) -> None:
+    """What a command would need here, memory, disk and time, and what to change where that is too much."""
+    from llmtrain.config.planning import main as planned
+
+    raise typer.Exit(planned(ctx.args))
+
+
 @app.command()
 def resume(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A run directory; `llmtrain runs` lists them.")],

@@ -4,7 +4,7 @@ import logging
 import os
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -116,17 +116,33 @@ def _of_jobs(fault: str, labels: list[str], jobs: int) -> str:
 
 def _checked(command: str, settings: list[str], runs: bool) -> Any:
     """Check a job; returns its configuration. Raises UsageError."""
-    from llmtrain.stages import plan, preflight
+    from llmtrain.stages import preflight
 
-    config = composed(command, settings)
+    config, folder, steps = _steps(command, settings)
+    if runs:
+        preflight.check(config, steps, folder)
+    return config
+
+
+def steps_of(command: str, args: list[str]) -> tuple[Any, Path, list[Any]]:
+    """What a command line would run, checked but for what is not there yet: `_steps`. Raises UsageError."""
+    register()
+    flags, settings = words.split(safety.checked(args), command)
+    if flags:
+        raise ConfigError(f"{' '.join(flags)}: a plan is of one job; drop it")
+    return _steps(command, recipes.resolve(command, settings), coming=None)
+
+
+def _steps(command: str, settings: list[str], coming: Collection[str] | None = ()) -> tuple[Any, Path, list[Any]]:
+    """Its configuration, the folder of its run, and its stages (of a pipeline several)."""
+    from llmtrain.stages import plan
+
+    config = composed(command, settings, coming)
     idle = _idle(config, settings)
     if idle:
         raise ConfigError("\n".join(idle))
     folder = Path(config.run.root, command, config.run.name, "new")
-    steps = plan.steps_of(command, config, folder)
-    if runs:
-        preflight.check(config, steps, folder)
-    return config
+    return config, folder, plan.steps_of(command, config, folder)
 
 
 def _idle(config: Any, settings: list[str]) -> list[str]:

@@ -21,10 +21,10 @@ ADDED = {
 }  # keys that came later -> what runs did before: their config.yaml stays a configuration
 
 
-def build(values: dict[str, Any], coming: Collection[str] = ()) -> Any:
+def build(values: dict[str, Any], coming: Collection[str] | None = ()) -> Any:
     """The dataclass of `values["command"]`. Raises ConfigError that lists every fault.
 
-    coming: paths of data.path that need not exist yet.
+    coming: paths of data.path that need not exist yet; None: none of them.
     """
     command = values.get("command")
     if command not in COMMANDS:
@@ -34,7 +34,7 @@ def build(values: dict[str, Any], coming: Collection[str] = ()) -> Any:
     unsound = {re.split(r"[.:[]", fault)[0] for fault in faults}
     extra = [_unknown(str(command), key) for key in _extra(COMMANDS[command], values, "")]
     faults = [*extra, *faults, *combinations(config, unsound)]
-    if "data" not in unsound:
+    if "data" not in unsound and coming is not None:
         faults += missing_files(config, coming)
     if faults:
         raise ConfigError("\n".join(faults))

@@ -56,6 +56,11 @@ class AdvantageName(Enum):
     rloo = "rloo"
 
 
+class CriticName(Enum):
+    separate = "separate"
+    shared = "shared"
+
+
 class JudgeName(Enum):
     reward = "reward"
     rule = "rule"
@@ -100,6 +105,11 @@ class Ranker(Enum):
 class AnswerFormat(Enum):
     text = "text"
     jsonl = "jsonl"
+
+
+class Engine(Enum):
+    own = "own"
+    vllm = "vllm"
 
 
 class Stage(Enum):

@@ -23,10 +23,12 @@ log = logging.getLogger("llmtrain")
 ENVIRONMENT = ("LLMTRAIN_RUNS", "LLMTRAIN_CACHE")
 
 
-def compose_stage(command: str, recipe: str, overrides: dict[str, Any], coming: Collection[str] = ()) -> Any:
+def compose_stage(command: str, recipe: str, overrides: dict[str, Any], coming: Collection[str] | None = ()) -> Any:
     """The checked configuration of a stage: its recipe (a name, or a YAML file) under nested overrides.
 
-    coming: paths that an earlier stage will have made by then. Raises ConfigError whose keys begin with the stage.
+    coming: paths that an earlier stage will have made by then; None: any.
+
+    Raises ConfigError whose keys begin with the stage.
     """
     register()
     given = [f"conf={recipe}", *recipes.flat(recipes.choices(command, overrides))]
@@ -61,7 +63,7 @@ def stage_recipe(command: str, recipe: str) -> dict[str, Any]:
         return recipe_of(command, recipes.resolve(command, [f"conf={recipe}"]))
 
 
-def composed(command: str, settings: list[str], coming: Collection[str] = ()) -> Any:
+def composed(command: str, settings: list[str], coming: Collection[str] | None = ()) -> Any:
     """Compose beside Hydra's own job and check. Raises ConfigError with all faults."""
     faults = recipes.faulty_options(command, settings)
     given = [_forced(command, setting) for setting in settings if setting not in faults]
@@ -97,7 +99,7 @@ def beside() -> Iterator[None]:
         GlobalHydra.instance().hydra = running
 
 
-def typed(config: DictConfig, command: str, coming: Collection[str] = ()) -> Any:
+def typed(config: DictConfig, command: str, coming: Collection[str] | None = ()) -> Any:
     """The dataclass of a composed configuration. Raises ConfigError with all faults."""
     values = OmegaConf.to_container(config, resolve=True, throw_on_missing=False, enum_to_str=True)
     assert isinstance(values, dict)

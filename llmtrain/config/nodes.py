@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from omegaconf import MISSING
 
-from llmtrain.config.choices import Architecture, DataName, Device, Dtype, OnBadRow, ScheduleName, TokenizerName
+from llmtrain.config.choices import Architecture, DataName, Device, Dtype, Engine, OnBadRow, ScheduleName, TokenizerName
 from llmtrain.config.ranges import number
 
 
@@ -110,6 +110,7 @@ class Decoding:
 @dataclass
 class Sampling(Decoding):
     batch_rows: int = number(1)
+    engine: Engine = MISSING
 
 
 @dataclass

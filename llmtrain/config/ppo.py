@@ -6,7 +6,7 @@ from typing import Any
 
 from omegaconf import MISSING
 
-from llmtrain.config.choices import AdvantageName, DataName, JudgeName, KLName, MissingEos, RuleName
+from llmtrain.config.choices import AdvantageName, CriticName, DataName, JudgeName, KLName, MissingEos, RuleName
 from llmtrain.config.ranges import number
 
 
@@ -27,6 +27,7 @@ class Advantage:
     lam: float | None = number(0, 1)
     whiten: bool | None = MISSING
     ddof: int | None = number(0, 1)
+    critic: CriticName | None = MISSING
     critic_lr: float | None = number(0)
     value_clip: float | None = number(above=0)
     value_coef: float | None = number(0)
@@ -58,7 +59,7 @@ ADVANTAGE = {  # the keys of `advantage` that are settings of an estimator, whic
     AdvantageName.dr_grpo: (),
     AdvantageName.rloo: (),
 }
-CRITIC = ("critic_lr", "value_coef")  # those that training a critic needs, which gae alone has
+CRITIC = ("critic", "critic_lr", "value_coef")  # those that training a critic needs, which gae alone has
 COMPARING = (AdvantageName.grpo, AdvantageName.dr_grpo, AdvantageName.rloo)  # the answers to a prompt
 JUDGE = {  # the same for `judge`
     JudgeName.reward: ("init", "require_probes"),
@@ -102,7 +103,9 @@ def advantage(config: Any) -> list[str]:
     a, rows = config.advantage, config.batch.rows
     keys = dict.fromkeys(key for keys in (*ADVANTAGE.values(), CRITIC) for key in keys)
     needed = ADVANTAGE[a.name] + (CRITIC if a.name is AdvantageName.gae else ())
-    faults = _own("advantage", a.name, {key: getattr(a, key) for key in keys}, needed)
+    given = {key: getattr(a, key) for key in keys}
+    given["critic"] = a.critic and a.critic.value
+    faults = _own("advantage", a.name, given, needed)
     if a.name is not AdvantageName.gae:
         faults += _own("advantage", a.name, {"value_clip": a.value_clip}, ())
     if a.name in COMPARING and a.answers == 1:

@@ -181,6 +181,7 @@ class _Fit:
             "train/grad_norm": totals.grad_norm,
             "train/skipped": totals.skipped,
             "train/tokens": totals.tokens,
+            "train/useful": totals.tokens / max(1, totals.tokens + totals.filling),
             "time/step_seconds": seconds,
             "time/tokens_per_second": totals.tokens / seconds,
         }

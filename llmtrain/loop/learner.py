@@ -58,6 +58,10 @@ class Batch(Protocol):
     def tokens(self) -> int:
         """Tokens that go through the model, for the throughput."""
 
+    @property
+    def filling(self) -> int:
+        """Slots that hold none of them and are computed all the same."""
+
 
 Window = Sequence[Any]  # the micro-batches of one optimizer step
 Evaluation = dict[str, float | Rate]

@@ -17,6 +17,7 @@ class Totals:
     sums: dict[str, float] = field(default_factory=lambda: defaultdict(float))
     counts: dict[str, float] = field(default_factory=lambda: defaultdict(float))
     tokens: int = 0
+    filling: int = 0
     updates: int = 0
     skipped: int = 0
     in_a_row: int = 0  # skipped updates up to now, those of earlier rounds included
@@ -44,6 +45,7 @@ def update(
     norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
     totals.grad_norm = float(norm)
     totals.tokens += sum(batch.tokens for batch in window)
+    totals.filling += sum(batch.filling for batch in window)
     totals.updates += 1
     if math.isfinite(totals.grad_norm):
         torch.nn.utils.clip_grads_with_norm_(parameters, clip_norm, norm)

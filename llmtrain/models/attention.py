@@ -33,6 +33,7 @@ class Blocks:
     take: list[Tensor]  # per block [S_b * L_b]: which token stands in each slot; filled slots repeat the first
     shapes: list[tuple[int, int]]  # per block (S_b, L_b)
     back: Tensor  # [N]: the slot of each token in all blocks' slots, one after the other
+    filled: int  # slots that hold no token of their own, worked on for the block's sake
 
 
 def blocks(bounds: Tensor) -> Blocks:
@@ -56,7 +57,7 @@ def blocks(bounds: Tensor) -> Blocks:
         take.append(torch.from_numpy(tokens.ravel()).to(bounds.device))
         shapes.append((len(rows), longest))
         used, start = used + tokens.size, stop
-    return Blocks(take, shapes, torch.from_numpy(back).to(bounds.device))
+    return Blocks(take, shapes, torch.from_numpy(back).to(bounds.device), used - int(lengths.sum()))
 
 
 UNKNOWN = ("softcap", "s_aux", "position_bias")  # what some architectures add to plain attention

@@ -3,7 +3,6 @@
 Letters: N tokens of a packed row, M targets, V vocabulary, d width.
 """
 
-import math
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -14,8 +13,6 @@ from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
     GenerationConfig,
-    GPT2Config,
-    LlamaConfig,
     PretrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
@@ -23,8 +20,12 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 
 from llmtrain.data.pack import Packed, Targets, pack
-from llmtrain.errors import ConfigError, InitError
+from llmtrain.errors import InitError
+from llmtrain.estimate.memory import at_once
 from llmtrain.models.attention import PACKED, blocks, decoding
+from llmtrain.models.blank import configured
+from llmtrain.models.draw import initialise
+from llmtrain.objectives.linear import linear_logprobs, summed_nll
 from llmtrain.objectives.logprobs import token_logprobs
 from llmtrain.objectives.masked import wide
 from llmtrain.text import foreign
@@ -33,7 +34,6 @@ transformers_logging.disable_progress_bar()  # a checkpoint of a small model is 
 
 SELF_TEST_TOLERANCE = 1e-3
 HALF_TOLERANCE = 0.05  # bfloat16 keeps 8 bits
-RESIDUAL = ("o_proj.weight", "down_proj.weight", "c_proj.weight")  # what writes into the residual stream
 
 
 def build(
@@ -58,77 +58,25 @@ def build(
     embedding_std: of token (and position) embeddings. init_std: of linear layers; 0 gives 0.8/sqrt(fan in). Layers that
     write into the residual stream are divided by sqrt(2 * layers) (GPT-2). Raises ConfigError.
     """
-    if width % heads or (architecture == "llama" and width // heads % 2):
-        raise ConfigError(
-            f"model.width={width} does not fit model.heads={heads}: a head's width must be whole, and in llama even"
-        )
-    ids: dict[str, Any] = {"bos_token_id": None, "eos_token_id": eos_id, "pad_token_id": pad_id}
-    if architecture == "llama":
-        config: PretrainedConfig = LlamaConfig(
-            vocab_size=vocab_size,
-            hidden_size=width,
-            intermediate_size=ffn_width,
-            num_hidden_layers=layers,
-            num_attention_heads=heads,
-            max_position_embeddings=context,
-            tie_word_embeddings=tie_embeddings,
-            attention_dropout=dropout,
-            rms_norm_eps=1e-6,
-            **ids,
-        )
-    else:
-        config = GPT2Config(
-            vocab_size=vocab_size,
-            n_embd=width,
-            n_inner=ffn_width,
-            n_layer=layers,
-            n_head=heads,
-            n_positions=context,
-            tie_word_embeddings=tie_embeddings,
-            resid_pdrop=dropout,
-            embd_pdrop=dropout,
-            attn_pdrop=dropout,
-            **ids,
-        )
+    config = configured(
+        architecture,
+        vocab_size=vocab_size,
+        layers=layers,
+        width=width,
+        heads=heads,
+        ffn_width=ffn_width,
+        context=context,
+        tie_embeddings=tie_embeddings,
+        dropout=dropout,
+        eos_id=eos_id,
+        pad_id=pad_id,
+    )
     with torch.random.fork_rng(devices=[]):  # transformers draws weights that initialise() replaces
         model = AutoModelForCausalLM.from_config(
             config, attn_implementation=PACKED, dtype=torch.float32, trust_remote_code=False
         )
     initialise(model, layers, embedding_std, init_std, seed)
     return prepare(model, torch.device("cpu"), torch.float32)
-
-
-@torch.no_grad()
-def initialise(model: PreTrainedModel, layers: int, embedding_std: float, init_std: float, seed: int) -> None:
-    """Draw every matrix from a generator of its own; norms stay 1, biases 0."""
-    generator = torch.Generator().manual_seed(seed)
-    embeddings = {id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding)}
-    for name, parameter in model.named_parameters():
-        if parameter.dim() < 2:
-            parameter.fill_(0.0 if name.endswith("bias") else 1.0)
-            continue
-        conv1d = "c_attn" in name or "c_proj" in name or "c_fc" in name  # GPT-2 stores these transposed
-        fan_in = parameter.shape[0] if conv1d else parameter.shape[1]
-        std = embedding_std if id(parameter) in embeddings else init_std or 0.8 / math.sqrt(fan_in)
-        if name.endswith(RESIDUAL):
-            std /= math.sqrt(2 * layers)
-        parameter.normal_(0.0, std, generator=generator)
-
-
-@torch.no_grad()
-def grow(model: PreTrainedModel, tokens: int, seed: int) -> None:
-    """Give a model that knows fewer than `tokens` ids rows for the others, drawn around the mean of those it has."""
-    known = model.config.get_text_config().vocab_size
-    if tokens <= known:
-        return
-    with torch.random.fork_rng(devices=[]):  # transformers draws rows that are replaced here
-        model.resize_token_embeddings(tokens, mean_resizing=False)
-    generator = torch.Generator().manual_seed(seed)
-    for module in (model.get_input_embeddings(), model.get_output_embeddings()):
-        weight = module.get_parameter("weight")
-        rows = weight[:known]
-        drawn = torch.randn(tokens - known, rows.shape[1], generator=generator).to(rows.device)
-        weight[known:] = rows.mean(0) + rows.std(0) * drawn
 
 
 def read_config(path: Path) -> PretrainedConfig:
@@ -266,6 +214,11 @@ def hidden(model: PreTrainedModel, packed: Packed) -> Tensor:
     return out.last_hidden_state[0]
 
 
+def filling(packed: Packed) -> int:
+    """Slots that a forward works on beside the row's own tokens: attention's blocks are filled up, nothing else is."""
+    return blocks(packed.bounds).filled
+
+
 def precision(model: PreTrainedModel) -> AbstractContextManager[None]:
     """The format that matrices are multiplied in inside the block: `load`'s dtype. Weights stay float32."""
     return torch.autocast(model.device.type, torch.bfloat16, enabled=model.llmtrain_dtype == torch.bfloat16)
@@ -279,7 +232,36 @@ def logits_at(model: PreTrainedModel, states: Tensor, at: Tensor) -> Tensor:
 
 def logprobs(model: PreTrainedModel, packed: Packed, targets: Targets, temperature: float = 1.0) -> Tensor:
     """[M] log-probabilities of the targets. Rollout, reference, training, DPO and evaluation all call this."""
-    return token_logprobs(logits_at(model, hidden(model, packed), targets.at), targets.ids, temperature)
+    return logprobs_at(model, hidden(model, packed), targets, temperature)
+
+
+def logprobs_at(model: PreTrainedModel, states: Tensor, targets: Targets, temperature: float = 1.0) -> Tensor:
+    """The same from `hidden`'s states."""
+    if rows := _at_once(model):
+        x, weight = _product(model, states, targets)
+        return linear_logprobs(x, weight, targets.ids, rows, temperature)
+    return token_logprobs(logits_at(model, states, targets.at), targets.ids, temperature)
+
+
+def nll(model: PreTrainedModel, packed: Packed, targets: Targets) -> Tensor:
+    """Sum of -log-probability over the targets: the loss where each of them weighs the same."""
+    if rows := _at_once(model, summed=True):
+        x, weight = _product(model, hidden(model, packed), targets)
+        return summed_nll(x, weight, targets.ids, rows)
+    return -logprobs(model, packed, targets).sum()
+
+
+def _at_once(model: PreTrainedModel, *, summed: bool = False) -> int | None:
+    """Of how many targets the logits are made at a time; None for all, as where the head is more than one matrix."""
+    head = model.get_output_embeddings()
+    plain = type(head) is nn.Linear and head.bias is None
+    return at_once(head.out_features, summed=summed, gpu=model.device.type == "cuda") if plain else None
+
+
+def _product(model: PreTrainedModel, states: Tensor, targets: Targets) -> tuple[Tensor, Tensor]:
+    """What the head multiplies: states [M, d] in the format for it, and its weight [V, d]."""
+    narrow = torch.bfloat16 if model.llmtrain_dtype == torch.bfloat16 else states.dtype
+    return states.index_select(0, targets.at).to(narrow), model.get_output_embeddings().get_parameter("weight")
 
 
 def save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, path: Path) -> None:

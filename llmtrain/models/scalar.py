@@ -52,6 +52,18 @@ class ScalarModel(nn.Module):
         self.bias.fill_(-mean)
 
 
+class Head(nn.Module):
+    """A number at each token from the hidden states of a model that has its own use for them; 0 at first."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.weight, self.bias = nn.Parameter(torch.zeros(width)), nn.Parameter(torch.zeros(()))
+
+    def forward(self, states: Tensor) -> Tensor:
+        """[M, d] -> [M], at least float32."""
+        return wide(states) @ self.weight + self.bias
+
+
 def from_causal(model: PreTrainedModel, *, seed: int | None) -> ScalarModel:
     """The backbone of a causal model with a fresh head, N(0, 1/sqrt(d+1)) (correctness B1); without a seed of zeros."""
     labels = {"id2label": {0: "score"}, "label2id": {"score": 0}}  # transformers counts its labels here

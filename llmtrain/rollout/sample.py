@@ -1,6 +1,6 @@
-"""Batched decoding on any transformers causal model: every prompt gets one continuation.
+"""Decoding on any transformers causal model: every prompt gets one continuation.
 
-Letters: B rows decoded together, P width of the left-padded prompts, V vocabulary.
+Letters: R prompts, M slots, n slots in use, V vocabulary.
 
 The answer of a row is a function of its prompt and its own uniform draws, not of the batch around it. The model's
 generation_config plays no part: what is sampled is softmax(logits / temperature) and nothing else (correctness C2).
@@ -9,17 +9,20 @@ generation_config plays no part: what is sampled is softmax(logits / temperature
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import islice
 
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from llmtrain.data.pack import by_tokens, pack
 from llmtrain.errors import TrainingError
-from llmtrain.models.attention import decoding
 from llmtrain.models.causal import precision
-from llmtrain.rollout.kvcache import preallocated
+from llmtrain.rollout.graph import Recorded, Step, cuda_graph
+from llmtrain.rollout.kvcache import Cache, caching, states
 
-DROP = 0.8  # finished rows leave when the others are at most this share
+REFILL = 8  # new prompts come in when one in so many slots is free
+PREFILL = 8192  # tokens of prompts that are read at once; what that takes is small beside a training step
 
 
 @dataclass(frozen=True)
@@ -34,7 +37,6 @@ class Completion:
     logp: Tensor = field(default_factory=lambda: torch.zeros(0), compare=False)
 
 
-@torch.no_grad()
 def generate(
     model: PreTrainedModel,
     prompts: Sequence[Sequence[int]],
@@ -47,24 +49,22 @@ def generate(
     should_stop: Callable[[], None] | None = None,
     told: Callable[[int, int], None] | None = None,
 ) -> list[Completion]:
-    """One Completion per prompt, in their order.
+    """One Completion per prompt, in their order; at most batch_rows are written at a time.
 
     temperature 0 decodes greedily; else row i uses uniforms[i, t] in [0, 1) for its token t (inverse CDF).
     should_stop is called once per token and may raise; told hears of every token (which prompt, its id) as it comes.
     Raises TrainingError on logits that are not finite.
     """
     assert (temperature == 0) == (uniforms is None), "uniforms go with sampling, and only with it"
-    order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
-    done: list[Completion | None] = [None] * len(prompts)
-    with decoding(model), precision(model), evaluating(model):
-        for start in range(0, len(order), batch_rows):
-            rows = order[start : start + batch_rows]
-            draws = None if uniforms is None else uniforms[rows].to(model.device)
-            batch = _Batch(model, [prompts[i] for i in rows], max_new_tokens, temperature, eos_id, draws)
-            heard = None if told is None else (lambda row, token, rows=rows: told(rows[row], token))
-            for i, ids, logp in zip(rows, *batch.run(should_stop, heard), strict=True):
-                done[i] = Completion(ids, bool(ids) and ids[-1] == eos_id, logp)
-    return [c for c in done if c is not None]
+    if not prompts:
+        return []
+    with torch.inference_mode(), caching(model), precision(model), evaluating(model):
+        rows = _Rows(model, prompts, max_new_tokens, temperature, eos_id, uniforms, batch_rows, told)
+        while rows.left:
+            if should_stop is not None:
+                should_stop()
+            rows.advance()
+    return rows.completions()
 
 
 @contextmanager
@@ -78,77 +78,121 @@ def evaluating(model: PreTrainedModel) -> Iterator[None]:
         model.train(training)
 
 
-class _Batch:
-    """Rows that are decoded together; finished ones leave the cache."""
+def cache_bytes(model: PreTrainedModel) -> int:
+    """What a slot keeps of one token, in bytes: read off the cache of a single token, so true of any architecture."""
+    with torch.inference_mode(), caching(model), precision(model):
+        cache = Cache(1, 1, model.device)
+        packed = pack([[0]]).to(model.device)
+        cache.prompts(packed, 0)
+        states(model, packed.ids[None], packed.positions[None], cache)
+    return cache.bytes
 
-    def __init__(self, model, prompts, max_new_tokens, temperature, eos_id, uniforms):
-        self.model, self.temperature, self.eos_id, self.uniforms = model, temperature, eos_id, uniforms
-        width = max(map(len, prompts))
-        self.device = model.device
-        lengths = torch.tensor([len(p) for p in prompts])
-        self.ids = torch.zeros(len(prompts), width, dtype=torch.int64)
-        for row, prompt in enumerate(prompts):
-            self.ids[row, width - len(prompt) :] = torch.tensor(prompt)
-        self.ids = self.ids.to(self.device)
-        # one mask for the whole decode: the prompt's padding is hidden, all that is written is seen
-        self.seen = torch.ones(len(prompts), width + max_new_tokens, dtype=torch.int64, device=self.device)
-        self.seen[:, :width] = (torch.arange(width)[None] >= (width - lengths)[:, None]).to(self.device)
-        self.width, self.max_new_tokens = width, max_new_tokens
-        self.cache = preallocated(model.config, width + max_new_tokens)
-        self.written = torch.full((len(prompts), max_new_tokens), eos_id, device=self.device)
-        self.logp = torch.zeros(len(prompts), max_new_tokens, device=self.device)
-        self.count = torch.zeros(len(prompts), dtype=torch.int64, device=self.device)
 
-    def run(
-        self, should_stop: Callable[[], None] | None, told: Callable[[int, int], None] | None
-    ) -> tuple[list[list[int]], list[Tensor]]:
-        """The tokens of each row and their log-probabilities."""
-        rows = torch.arange(len(self.ids), device=self.device)
-        alive = torch.ones(len(rows), dtype=torch.bool, device=self.device)
-        step, positions = self.ids, (self.seen[:, : self.width].cumsum(1) - 1).clamp(min=0)
-        for t in range(self.max_new_tokens):
-            if should_stop is not None:
-                should_stop()
-            logits = self.model(
-                input_ids=step,
-                attention_mask=self.seen[rows, : self.width + t],
-                position_ids=positions,
-                past_key_values=self.cache,
-                use_cache=True,
-                logits_to_keep=1,
-            ).logits[:, -1]
-            token = self.choose(logits, rows, t)
-            self.written[rows[alive], t] = token[alive]
-            self.count[rows[alive]] += 1
-            if told is not None:
-                for row, new in zip(rows[alive].tolist(), token[alive].tolist(), strict=True):
-                    told(row, new)
-            alive &= token != self.eos_id
-            left = int(alive.sum())
-            if not left:
-                break
-            positions = positions[:, -1:] + 1
-            if left <= DROP * len(rows):
-                keep = alive.nonzero().squeeze(1)
-                self.cache.batch_select_indices(keep)
-                rows, token, positions, alive = rows[keep], token[keep], positions[keep], alive[keep]
-            step = token[:, None]
-        counts = self.count.tolist()
-        logp = self.logp.cpu() if self.uniforms is not None else torch.zeros(len(counts), 0)
-        ids = [row[:n] for row, n in zip(self.written.tolist(), counts, strict=True)]
-        return ids, [row[:n].clone() for row, n in zip(logp, counts, strict=True)]
+class _Rows:
+    """Rows in the first n slots. One that ends leaves, the last ones fill the gap, and new prompts follow."""
 
-    def choose(self, logits: Tensor, rows: Tensor, t: int) -> Tensor:
-        """[B, V] logits -> [B] tokens: the best, or where the row's own draw falls in the distribution."""
-        best = logits.max(-1)
-        if not bool(best.values.isfinite().all()):  # a NaN is the maximum of its row
+    def __init__(self, model, prompts, max_new_tokens, temperature, eos_id, uniforms, batch_rows, told):
+        self.model, self.prompts, self.limit = model, prompts, max_new_tokens
+        self.temperature, self.eos_id, self.told = temperature, eos_id, told
+        slots, device = min(batch_rows, len(prompts)), model.device
+        self.cache = Cache(slots, max(map(len, prompts)) + max_new_tokens, device)
+        self.uniforms = None if uniforms is None else uniforms.to(device)
+        self.waiting, self.n, self.used = 0, 0, 0  # next prompt; slots in use; tokens of the longest row in them
+        # of each slot: its prompt, tokens written, position of the last one, and that token
+        self.row, self.count, self.at, self.token = torch.zeros(4, slots, dtype=torch.int64, device=device)
+        self.written = torch.zeros(len(prompts), max_new_tokens, dtype=torch.int64, device=device)
+        self.logp = torch.zeros(self.written.shape if uniforms is not None else (0,), device=device)
+        self.lengths = torch.zeros(len(prompts), dtype=torch.int64, device=device)
+        self.forward: Step = self._forward
+        if device.type == "cuda":
+            self.forward = Recorded(self._forward, slots, self.cache.room, cuda_graph)
+
+    @property
+    def left(self) -> bool:
+        return self.n > 0 or self.waiting < len(self.prompts)
+
+    def advance(self) -> None:
+        """Read new prompts where there is room for enough of them, else write a token behind each row."""
+        free = self.cache.slots - self.n
+        if self.waiting < len(self.prompts) and free >= max(1, self.cache.slots // REFILL):
+            self._admit(free)
+        else:
+            self._step()
+
+    def _admit(self, free: int) -> None:
+        lengths = [len(p) for p in islice(self.prompts, self.waiting, self.waiting + free)]
+        taken = len(next(by_tokens(lengths, PREFILL)))
+        first, last = self.n, self.n + taken
+        packed = pack(self.prompts[self.waiting : self.waiting + taken])
+        packed = packed.to(self.model.device)
+        self.cache.prompts(packed, first)
+        hidden = states(self.model, packed.ids[None], packed.positions[None], self.cache)[0, packed.last]
+        self.row[first:last] = torch.arange(self.waiting, self.waiting + taken)
+        self.at[first:last], self.count[first:last] = packed.positions[packed.last], 0
+        self.n, self.waiting, self.used = last, self.waiting + taken, max(self.used, *lengths[:taken])
+        self._write(self._logits(hidden), first)
+
+    def _step(self) -> None:
+        self.used += 1
+        self.at[: self.n] += 1
+        self._write(self.forward(self.n, self.used), 0)
+
+    def _forward(self, n: int, used: int) -> Tensor:
+        """[n, V] logits behind the last tokens of the first n slots, whose rows have at most `used` tokens."""
+        self.cache.step(self.at[:n], used)
+        return self._logits(states(self.model, self.token[:n, None], self.at[:n, None], self.cache)[:, 0])
+
+    def _logits(self, hidden: Tensor) -> Tensor:
+        logits: Tensor = self.model.get_output_embeddings()(hidden)
+        return logits
+
+    def _write(self, logits: Tensor, first: int) -> None:
+        """Choose the token behind each row from slot `first` on; rows that end leave."""
+        here = slice(first, self.n)
+        rows, count = self.row[here], self.count[here]
+        token = self._choose(logits, rows, count)
+        self.written[rows, count] = token
+        self.token[here] = token
+        count += 1
+        for row, new in zip(rows.tolist(), token.tolist(), strict=True) if self.told is not None else ():
+            self.told(row, new)
+        ended = (token == self.eos_id) | (count == self.limit)
+        if bool(ended.any()):
+            self._leave(first + ended.nonzero().squeeze(1))
+
+    def _leave(self, slots: Tensor) -> None:
+        """The rows in `slots` have ended."""
+        self.lengths[self.row[slots]] = self.count[slots]
+        stays = torch.ones(self.n, dtype=torch.bool, device=slots.device)
+        stays[slots] = False
+        self.n -= len(slots)
+        target, source = slots[slots < self.n], self.n + stays[self.n :].nonzero().squeeze(1)
+        if len(target):
+            self.cache.move(target, source, self.used)
+            for state in (self.row, self.count, self.at, self.token):
+                state[target] = state[source]
+        self.used = int(self.at[: self.n].max()) + 1 if self.n else 0
+
+    def _choose(self, logits: Tensor, rows: Tensor, count: Tensor) -> Tensor:
+        """[n, V] logits -> [n] tokens: the best, or where the row's own draw falls in the distribution."""
+        if self.uniforms is None:
+            known, token = logits.max(-1)  # a NaN is the maximum of its row
+        else:
+            token, known = inverse_cdf(logits, self.temperature, self.uniforms[rows, count])
+            self.logp[rows, count] = known
+        if not bool(known.isfinite().all()):
             raise TrainingError(
                 "the model's logits are not finite while sampling; lower optimizer.lr, or start from another init"
             )
-        if self.uniforms is None:
-            return best.indices
-        token, self.logp[rows, t] = inverse_cdf(logits, self.temperature, self.uniforms[rows, t])
         return token
+
+    def completions(self) -> list[Completion]:
+        written, lengths, logp = self.written.tolist(), self.lengths.tolist(), self.logp.cpu()
+        ids = [row[:n] for row, n in zip(written, lengths, strict=True)]
+        said = (
+            [row[:n].clone() for row, n in zip(logp, lengths, strict=True)] if len(logp) else [logp.clone()] * len(ids)
+        )
+        return [Completion(row, row[-1] == self.eos_id, p) for row, p in zip(ids, said, strict=True)]
 
 
 def inverse_cdf(logits: Tensor, temperature: float, uniforms: Tensor) -> tuple[Tensor, Tensor]:
@@ -157,9 +201,10 @@ def inverse_cdf(logits: Tensor, temperature: float, uniforms: Tensor) -> tuple[T
     A token of probability 0 is never drawn.
     """
     z = logits.float() / temperature
-    z = z - z.amax(-1, keepdim=True)
-    cumulative = z.exp().cumsum(-1)
+    z -= z.amax(-1, keepdim=True)
+    cumulative = z.exp().cumsum_(-1)
     total = cumulative[:, -1:].contiguous()
     below = total.nextafter(torch.zeros_like(total))  # rounding may lift a draw to the total, behind the last token
     token = torch.searchsorted(cumulative, torch.minimum(uniforms[:, None] * total, below), right=True)
+    token.clamp_(max=logits.shape[1] - 1)  # of NaN alone, whose log-probability is NaN
     return token.squeeze(1), (z.gather(1, token) - total.log()).squeeze(1)

@@ -28,18 +28,25 @@ def final_scores(judge: JudgeConfig, raw: Tensor, ended: Tensor) -> Tensor:
 
 
 class HeldOut:
-    """Score, win rate against the reference by the judge, gold grades where the prompts have graders."""
+    """Score, win rate against the reference by the judge, gold grades where the prompts have graders.
 
-    def __init__(self, config: PPO, reference: PreTrainedModel, judge: Judge, prompts: inputs.Prompts):
+    unmoved: whether the policy begins as the reference, whose answers are then those of step 0.
+    """
+
+    def __init__(
+        self, config: PPO, reference: PreTrainedModel, judge: Judge, prompts: inputs.Prompts, *, unmoved: bool
+    ):
         self.config, self.reference, self.judge, self.prompts = config, reference, judge, prompts
+        self.unmoved = unmoved
         self.before: tuple[Tensor, Tensor] | None = None  # of the reference's answers: [B] raw scores, [B] who ended
 
     def measure(self, policy: Policy, step: int) -> Evaluation:
         """The numbers of `policy` now; its answers go to samples/."""
-        if self.before is None:
-            self.before = self._judged(self._answers(policy, self.reference))
         answers = self._answers(policy, policy.model)
         raw, ended = self._judged(answers)
+        if self.before is None:
+            same = self.unmoved and step == 0
+            self.before = (raw, ended) if same else self._judged(self._answers(policy, self.reference))
         scores = final_scores(self.config.judge, raw, ended)
         wins = statistics.wins(raw - self.before[0], ended, self.before[1])
         texts = [(policy.text(a), a.ended) for a in answers]

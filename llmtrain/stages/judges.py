@@ -8,13 +8,13 @@ from functools import partial
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from llmtrain.config.choices import AdvantageName, JudgeName
+from llmtrain.config.choices import AdvantageName, CriticName, JudgeName
 from llmtrain.config.schema import PPO
 from llmtrain.data.records import Prompt
 from llmtrain.errors import InitError
 from llmtrain.launch.mesh import Mesh
 from llmtrain.models import scalar
-from llmtrain.models.scalar import ScalarModel
+from llmtrain.models.scalar import Head, ScalarModel
 from llmtrain.rollout.function import split
 from llmtrain.rollout.judge import Judge, RewardJudge, TextJudge
 from llmtrain.run import manifest
@@ -57,10 +57,15 @@ def digests(path: str | None) -> dict[str, str]:
     return {} if path is None else {"judge": manifest.file_digest(split(path)[0])}
 
 
-def critic(config: PPO, found: Opened, model: PreTrainedModel, mesh: Mesh) -> ScalarModel | None:
-    """A copy of the reward model, else a head of zeros on the policy's trunk (correctness C10); None without GAE."""
+def critic(config: PPO, found: Opened, model: PreTrainedModel, mesh: Mesh) -> ScalarModel | Head | None:
+    """A copy of the reward model, else a head of zeros on a copy of the policy's trunk (correctness C10).
+
+    On the trunk itself where it is shared; None without GAE.
+    """
     if config.advantage.name is not AdvantageName.gae:
         return None
+    if config.advantage.critic is CriticName.shared:
+        return Head(model.config.get_text_config().hidden_size).to(mesh.device)
     if "judge" in found.parents:
         return scalar.load(found.parents["judge"].path, device=mesh.device, dtype=mesh.dtype)
     return scalar.from_causal(model, seed=None).to(mesh.device)

@@ -1,21 +1,26 @@
 """What the learners share whose model writes text: saving it, and answering prompts."""
 
 import json
-from collections.abc import Sequence
+import logging
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from llmtrain.config.choices import Engine
 from llmtrain.config.schema import Sampling
 from llmtrain.data.pack import Packed, Targets
 from llmtrain.loop.learner import Stateless
 from llmtrain.models import causal
-from llmtrain.rollout.sample import Completion, generate
+from llmtrain.rollout.sample import Completion, cache_bytes, generate
 from llmtrain.run.seeding import generator
 from llmtrain.run.session import Session
 from llmtrain.text.streaming import decoded
+
+log = logging.getLogger("llmtrain")
 
 
 @dataclass(frozen=True)
@@ -32,6 +37,10 @@ class TokenBatch:
     @property
     def tokens(self) -> int:
         return len(self.packed.ids)
+
+    @property
+    def filling(self) -> int:
+        return causal.filling(self.packed)
 
 
 class Policy(Stateless):
@@ -71,6 +80,14 @@ def text_of(tokenizer: PreTrainedTokenizerBase, completion: Completion) -> str:
     return decoded(tokenizer, completion.ids[:-1] if completion.ended else completion.ids)
 
 
+def tell_memory(model: PreTrainedModel, sampling: Sampling, rows: int, longest: int) -> None:
+    """Say what `rows` answers will take at a time, the longest with its prompt having `longest` tokens."""
+    slots = min(rows, sampling.batch_rows)
+    if sampling.engine is Engine.own:
+        size = slots * longest * cache_bytes(model) / 1e6
+        log.info("sampling: a cache of %.1f MB for %d rows of %d tokens", size, slots, longest)
+
+
 def complete(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
@@ -81,18 +98,24 @@ def complete(
     session: Session,
 ) -> list[Completion]:
     """Sample (or, at temperature 0, decode greedily) one answer per prompt, shared among the processes of the run."""
+    mine = list(session.mesh.share(range(len(prompts))))
     uniforms: Tensor | None = None
     if sampling.temperature:
-        draws = generator(seed, *parts)
-        uniforms = Tensor(len(prompts), sampling.max_new_tokens).uniform_(generator=draws)
-    mine = session.mesh.share(range(len(prompts)))
-    answers = generate(
+        uniforms = torch.zeros(len(mine), sampling.max_new_tokens)
+        for draws, row in zip(uniforms, mine, strict=True):  # each its own: neither others nor their number play a part
+            draws.uniform_(generator=generator(seed, *parts, row))
+    write: Callable[..., list[Completion]] = generate
+    if sampling.engine is Engine.vllm:
+        from llmtrain.rollout import vllm
+
+        write = vllm.generate
+    answers = write(
         model,
         [prompts[i] for i in mine],
         max_new_tokens=sampling.max_new_tokens,
         temperature=sampling.temperature,
         eos_id=tokenizer.eos_token_id,
-        uniforms=None if uniforms is None else uniforms[list(mine)],
+        uniforms=uniforms,
         batch_rows=sampling.batch_rows,
         should_stop=session.poll_alone,
     )

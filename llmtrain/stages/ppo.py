@@ -17,18 +17,19 @@ from llmtrain.data.pack import Packed, Targets, after, by_tokens, pack
 from llmtrain.errors import TrainingError
 from llmtrain.evaluate import overoptimisation
 from llmtrain.loop.fit import fit
+from llmtrain.loop.laps import Laps
 from llmtrain.loop.learner import Evaluation, Loss
 from llmtrain.models import causal
-from llmtrain.models.scalar import ScalarModel
-from llmtrain.objectives import experience, kl, ppo, statistics
+from llmtrain.models.scalar import Head, ScalarModel
+from llmtrain.objectives import experience, kl, ppo
 from llmtrain.objectives.experience import Experience, Rollout
-from llmtrain.objectives.masked import masked_mean, masked_sum
+from llmtrain.objectives.monitors import monitors
 from llmtrain.rollout.judge import Judge
 from llmtrain.run import lineage, metrics
 from llmtrain.run.session import Session
 from llmtrain.stages import inputs, judges, setup
 from llmtrain.stages.heldout import HeldOut, final_scores
-from llmtrain.stages.policy import Policy, TokenBatch
+from llmtrain.stages.policy import Policy, TokenBatch, tell_memory
 
 RATIO_TOLERANCE = 1e-3  # of the first minibatch's ratio to 1; float32 sums in another order stay far below
 
@@ -47,7 +48,8 @@ class LearntBatch(TokenBatch):
 class Alignment(Policy):
     """The learner: one round is a rollout of batch.rows answers and ppo_epochs x minibatches updates on it.
 
-    critic: None where the estimator has none; nothing of one is trained or saved then.
+    critic: a model of its own, or a head on the policy's trunk, which its loss then moves too; None where the
+    estimator has none, and nothing of one is trained or saved.
     """
 
     def __init__(
@@ -55,7 +57,7 @@ class Alignment(Policy):
         config: PPO,
         model: PreTrainedModel,
         reference: PreTrainedModel,
-        critic: ScalarModel | None,
+        critic: ScalarModel | Head | None,
         judge: Judge,
         tokenizer: PreTrainedTokenizerBase,
         prompts: inputs.Prompts,
@@ -87,6 +89,7 @@ class Alignment(Policy):
                 self.cut_short = True
                 break
         self.kl.update(self.recent_kl, len(learnt))
+        self.laps.lap("update")
 
     def due(self) -> int | None:
         """Passes times minibatches; the last rollout of an epoch may have fewer answers than minibatches are asked."""
@@ -104,14 +107,17 @@ class Alignment(Policy):
 
         Each answer has draws of its own; those to the same prompt stand side by side.
         """
+        self.laps = Laps()
         _, rows = self.order.at(step)
         asked = self.prompts.take(np.repeat(rows, self.config.advantage.answers))
         prompts = asked.ids
         answers = self.complete(prompts, self.config.sampling, self.config.seed, step, "rollout")
+        self.laps.lap("rollout")
         responses = [answer.ids for answer in answers]
         ended = torch.tensor([answer.ended for answer in answers])
         mask = experience.response_slots(responses)
         self.raw_scores = self.judge.score(asked.records, prompts, answers)
+        self.laps.lap("judge")
         scores = final_scores(self.config.judge, self.raw_scores, ended)
         old_logp, ref_logp, values = (torch.zeros(mask.shape) for _ in range(3))
         rollout = Rollout(prompts, responses, ended, mask, old_logp, ref_logp, values if self.critic else None, scores)
@@ -123,17 +129,28 @@ class Alignment(Policy):
             here[part] = mask[part]
             for kept, new in zip((old_logp, ref_logp, values), words, strict=False):  # without a critic no values
                 kept[here] = new
+        self.laps.lap("score")
         self.sampler_gap = float((old_logp[mask] - torch.cat([a.logp for a in answers])).abs().mean())
         return rollout
 
     def _say(self, rollout: Rollout, part: list[int]) -> list[Tensor]:
         """What policy, reference and critic, all frozen now, say of each response token of these rows."""
         packed, wanted = self._pack([rollout.prompts[i] for i in part], [rollout.responses[i] for i in part])
-        temperature = self.config.sampling.temperature
-        said = [causal.logprobs(m, packed, wanted, temperature) for m in (self.model, self.reference)]
-        if self.critic:
-            said.append(self.critic(packed)[wanted.at])
-        return [words.cpu() for words in said]
+        logp, values = self._own(packed, wanted)
+        said = [logp, causal.logprobs(self.reference, packed, wanted, self.config.sampling.temperature)]
+        return [words.cpu() for words in (*said, values) if words is not None]
+
+    def _own(self, packed: Packed, wanted: Targets) -> tuple[Tensor, Tensor | None]:
+        """[M] log-probabilities of the policy and values of the critic, in one forward where they share a trunk."""
+        states = causal.hidden(self.model, packed)
+        logp = causal.logprobs_at(self.model, states, wanted, self.config.sampling.temperature)
+        match self.critic:
+            case None:
+                return logp, None
+            case Head():
+                return logp, self.critic(states.index_select(0, wanted.at))
+            case _:
+                return logp, self.critic(packed)[wanted.at]
 
     def _minibatches(self, rollout: Rollout, step: int, epoch: int) -> Iterator[list[list[int]]]:
         """Rows of the micro-batches of each minibatch of a pass, the minibatches equal to within one sequence.
@@ -162,7 +179,7 @@ class Alignment(Policy):
 
     def loss(self, batch: LearntBatch) -> Loss:
         n = batch.items
-        logp = causal.logprobs(self.model, batch.packed, batch.targets, self.config.sampling.temperature)
+        logp, values = self._own(batch.packed, batch.targets)
         policy = ppo.policy_loss(logp, batch.old_logp, batch.advantages, clip_low=self.config.clip.ratio)
         monitors = {name: float(total) for name, total in policy.monitors().items()}
         if batch.first and (gap := float(policy.log_ratio.abs().max())) > RATIO_TOLERANCE:
@@ -175,17 +192,16 @@ class Alignment(Policy):
         self.moved["tokens"] += n
         total = policy.losses.sum()
         sums = {"policy_loss": total.item(), **monitors}
-        if self.critic:
-            value, coef = self._value_loss(self.critic, batch), self.config.advantage.value_coef
+        if values is not None:
+            value, coef = self._value_loss(values, batch), self.config.advantage.value_coef
             assert coef is not None  # config/ppo.py: gae sets it
             sums["value_loss"] = value.item()
             total = total + coef * value
         return Loss(total, {name: (amount, n) for name, amount in sums.items()})
 
-    def _value_loss(self, critic: ScalarModel, batch: LearntBatch) -> Tensor:
+    def _value_loss(self, values: Tensor, batch: LearntBatch) -> Tensor:
         """Sum over the tokens of a batch."""
         assert batch.old_values is not None and batch.returns is not None
-        values = critic(batch.packed)[batch.targets.at]
         clip = self.config.advantage.value_clip
         return ppo.value_loss(values, batch.old_values, batch.returns, clip=clip).losses.sum()
 
@@ -197,30 +213,14 @@ class Alignment(Policy):
         return moved["kl"] / moved["tokens"] > self.config.target_kl
 
     def _describe(self, learnt: Experience) -> None:
-        per_response = kl.kl_per_response(learnt.old_logp, learnt.ref_logp, learnt.mask)
-        self.recent_kl = float(per_response.mean())
-        log_ratio, lengths = learnt.old_logp - learnt.ref_logp, learnt.mask.sum(-1).float()
-        self.round_metrics = {
-            "ppo/score": float(self.raw_scores.mean()),
-            "ppo/score_sd": float(self.raw_scores.std(correction=0)),
-            "ppo/reward": float(learnt.rewards.sum(-1).mean()),
-            "ppo/kl": self.recent_kl,
-            "ppo/kl_se": kl.standard_error(per_response.view(-1, self.config.advantage.answers).mean(-1)),
-            "ppo/kl_coef": self.kl.coef,
-            "ppo/kl_k3": float(masked_sum(kl.k3(log_ratio), learnt.mask) / len(learnt)),
-            "ppo/kl_per_token": float(masked_mean(log_ratio, learnt.mask)),
-            "ppo/sampler_gap": self.sampler_gap,
-            "ppo/length": float(lengths.mean()),
-            "ppo/ended": float(learnt.ended.float().mean()),
-            "ppo/entropy": float(-learnt.old_logp[learnt.mask].mean()),
-            "ppo/score_length_correlation": statistics.correlation(self.raw_scores, lengths),
-        }
-        if learnt.values is not None and learnt.returns is not None:
-            explained = statistics.explained_variance(learnt.values, learnt.returns, learnt.mask)
-            self.round_metrics["ppo/explained_variance"] = explained
+        told = monitors(learnt, self.raw_scores, self.config.advantage.answers)
+        self.recent_kl = told["kl"]
+        told |= {"kl_coef": self.kl.coef, "sampler_gap": self.sampler_gap}
+        self.round_metrics = {f"ppo/{name}": value for name, value in told.items()}
 
     def metrics(self) -> dict[str, float]:
-        return {**self.round_metrics, "ppo/ratio_max": max(self.session.mesh.gather([self.ratio_max]))}
+        largest = max(self.session.mesh.gather([self.ratio_max]))
+        return {**self.round_metrics, "ppo/ratio_max": largest, **self.laps.metrics()}
 
     def finished(self) -> str | None:
         cap = self.config.kl.cap
@@ -252,11 +252,12 @@ def run(config: PPO, path: Path) -> dict:
         model = setup.model_at(session.checkpoint.path if session.checkpoint else origin.path, mesh)
         longest = config.data.max_length + config.sampling.max_new_tokens
         setup.check_context(model, longest, "data.max_length + sampling.max_new_tokens")
+        tell_memory(model, config.sampling, config.batch.rows, longest)
         critic = judges.critic(config, judged, model, mesh)
         parents = {"init": origin, "reference": frozen} | judged.parents
         lineage.write(path, parents, {"prompts": prompts.digest} | judged.digests)
         session.count(overlap.counts(prompts.records, held.records) | {"ppo/ended": config.batch.rows})
-        measured = HeldOut(config, reference, judged.judge, held)
+        measured = HeldOut(config, reference, judged.judge, held, unmoved=origin.digest == frozen.digest)
         learner = Alignment(config, model, reference, critic, judged.judge, tokenizer, prompts, measured, session)
         total = setup.steps_of(config, learner.order.steps_per_epoch)
         stop = setup.stop_of(config.stop)

@@ -14,7 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from llmtrain.config.choices import DataName, Device, JudgeName
+from llmtrain.config.choices import DataName, Device, Engine, JudgeName
 from llmtrain.config.ppo import Judge
 from llmtrain.config.schema import Common, Data, Rank
 from llmtrain.data.formats import Record
@@ -42,6 +42,7 @@ KINDS = {
     "ppo": Kind.prompt,
     "dpo": Kind.ranking,
 }
+SAMPLING = ("pretrain", "sft", "sample", "ppo", "dpo", "eval")  # commands that write answers
 # Of which commands' runs `latest` means the newest, by command and key.
 LATEST = {
     ("pretrain", "init"): ("pretrain",),
@@ -79,6 +80,7 @@ def _surroundings(config: Any, made: Path) -> Iterator[str]:
         yield from _database(config)
         yield from _page(config)
         return
+    yield from _engine(config)
     yield from _models(config, made)
     if config.command == "chat":
         if config.web:
@@ -147,6 +149,14 @@ def _trackers(config: Common) -> Iterator[str]:
     for name in TRACKERS:
         if getattr(config.log, name) and find_spec(name) is None:
             yield f"log.{name}: {name} is not installed; pip install 'llmtrain[{name}]', or set it to false"
+
+
+def _engine(config: Any) -> Iterator[str]:
+    if config.command in SAMPLING and config.sampling.engine is Engine.vllm:
+        if find_spec("vllm") is None:
+            yield "sampling.engine: vllm is not installed; pip install 'llmtrain[vllm]', or set it to own"
+        if config.launch.device is Device.cpu:
+            yield "sampling.engine: vllm needs a GPU, launch.device=cpu has none; set it to own"
 
 
 def _models(config: Any, made: Path) -> Iterator[str]:

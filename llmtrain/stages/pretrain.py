@@ -67,8 +67,8 @@ class Pretraining(Policy):
         yield self.batches(self.stream.at(step, self.config.batch.rows))
 
     def loss(self, batch: TokenBatch) -> Loss:
-        nats, tokens = lm.nll(causal.logprobs(self.model, batch.packed, batch.targets))
-        return Loss(nats, {"loss": (nats.item(), float(tokens))})
+        nats = causal.nll(self.model, batch.packed, batch.targets)
+        return Loss(nats, {"loss": (nats.item(), batch.items)})
 
     def evaluate(self, step: int) -> Evaluation:
         """Held-out loss in nats per token, perplexity, bits per byte; and samples for people to read."""

@@ -14,6 +14,7 @@ from llmtrain.data.cache import Table
 from llmtrain.data.pack import Ids, Packed, Targets, after, by_tokens, pack
 from llmtrain.data.split import Split
 from llmtrain.errors import DataError
+from llmtrain.models import causal
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,10 @@ class Ranked:
     @property
     def tokens(self) -> int:
         return len(self.packed.ids)
+
+    @property
+    def filling(self) -> int:
+        return causal.filling(self.packed)
 
 
 def strict_pairs(ranks: np.ndarray) -> float:

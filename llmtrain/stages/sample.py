@@ -21,7 +21,7 @@ from llmtrain.run.session import Session, StopAsked
 from llmtrain.stages import inputs, setup
 from llmtrain.stages.annotator import FOREIGN, Answer, among, rank, row
 from llmtrain.stages.outputs import OUTPUTS
-from llmtrain.stages.policy import complete, text_of
+from llmtrain.stages.policy import complete, tell_memory, text_of
 
 log = logging.getLogger("llmtrain")
 
@@ -94,6 +94,7 @@ def _answers_of(
     model = setup.model_at(policy.origin.path, mesh).eval()
     sampling = replace(config.sampling, temperature=policy.temperature)
     asked = [ids for ids in prompts.ids for _ in range(policy.answers)]
+    tell_memory(model, sampling, len(asked), max(map(len, asked)) + sampling.max_new_tokens)
     made = complete(model, tokenizer, asked, sampling, config.seed, policy.name, session=session)
     flat = [Answer(text_of(tokenizer, c).strip(), c.ended, policy.name) for c in made]
     return [flat[i : i + policy.answers] for i in range(0, len(flat), policy.answers)]

@@ -19,6 +19,7 @@ from llmtrain.loop.schedule import schedule
 from llmtrain.loop.stopping import TargetReached, numbers, seconds
 from llmtrain.models import causal
 from llmtrain.run import lineage
+from llmtrain.run import metrics as logged
 from llmtrain.run.lineage import Origin
 from llmtrain.run.session import Session
 from llmtrain.text import tokenizers
@@ -62,7 +63,7 @@ def origin_of(config: Common, path: Path, role: str, init: str, stages: tuple[st
 def tokenizer_at(path: Path, *, chat: bool, adopts: bool = False) -> PreTrainedTokenizerBase:
     """The tokenizer beside a model, checked against it before any weight loads.
 
-    adopts: one without a chat template gets ours; the model may have to grow (causal.grow).
+    adopts: one without a chat template gets ours; the model may have to grow (draw.grow).
     """
     tokenizer = tokenizers.load(str(path))
     causal.check_tokenizer(path, tokenizer)
@@ -151,6 +152,14 @@ def stop_of(stop: Stop) -> TargetReached | None:
     return TargetReached(stop.metric, stop.threshold, stop.confidence, stop.patience, stop.min_steps)
 
 
+def useful_share(path: Path) -> float | None:
+    """Tokens of all logged steps, as a share of the slots that were computed for them; None without a step."""
+    rows = [row for row in logged.read(path / "metrics.jsonl") if "train/useful" in row]
+    tokens = sum(row["train/tokens"] for row in rows)
+    computed = sum(row["train/tokens"] / row["train/useful"] for row in rows if row["train/useful"])
+    return tokens / computed if computed else None
+
+
 def finish(session: Session, outcome: Outcome, headline: str, **extra: object) -> dict:
     """Record the end of a training run; `headline` names the metric that tables and sweeps show.
 
@@ -160,4 +169,5 @@ def finish(session: Session, outcome: Outcome, headline: str, **extra: object) -
     rates = {name: rate for name, rate in outcome.values.items() if isinstance(rate, Rate)}
     intervals = {name: {"n": rate.n, "interval": rate.interval(0.95)} for name, rate in rates.items()}
     extra = {"headline": headline, "value": metrics.get(headline), "kept": outcome.kept, **extra}
+    extra["useful"] = useful_share(session.path)
     return session.finish(outcome.status, outcome.reason, outcome.step, metrics, intervals=intervals, **extra)

@@ -11,7 +11,7 @@ from llmtrain.data.pack import Ids, by_tokens, pack, targets
 from llmtrain.data.records import Kind
 from llmtrain.loop.fit import fit
 from llmtrain.loop.learner import Evaluation, Loss
-from llmtrain.models import causal
+from llmtrain.models import causal, draw
 from llmtrain.objectives import lm
 from llmtrain.run import lineage
 from llmtrain.run.seeding import derive
@@ -53,14 +53,14 @@ class Instruction(Policy):
         yield self.batches(self.split.train[rows])
 
     def loss(self, batch: TokenBatch) -> Loss:
-        nats, tokens = lm.nll(causal.logprobs(self.model, batch.packed, batch.targets))
-        return Loss(nats, {"loss": (nats.item(), float(tokens))})
+        nats = causal.nll(self.model, batch.packed, batch.targets)
+        return Loss(nats, {"loss": (nats.item(), batch.items)})
 
     def evaluate(self, step: int) -> Evaluation:
         """Loss and perplexity of held-out answers, and a few answers for people to read."""
         held = self.split.eval[: self.config.data.eval_rows]
-        sums = [lm.nll(causal.logprobs(self.model, b.packed, b.targets)) for b in self.batches(held)]
-        nats, tokens = sum(float(s[0]) for s in sums), sum(float(s[1]) for s in sums)
+        sums = [(float(causal.nll(self.model, b.packed, b.targets)), b.items) for b in self.batches(held)]
+        nats, tokens = (sum(part) for part in zip(*sums, strict=True))
         prompts = [self.table.column("ids")[i] for i in held[:SHOWN]]
         starts = [int(self.table.column("mask")[i].argmax()) for i in held[:SHOWN]]
         asked = [ids[:start].tolist() for ids, start in zip(prompts, starts, strict=True)]
@@ -81,7 +81,7 @@ def run(config: SFT, path: Path) -> dict:
         tokenizer = setup.tokenizer_at(origin.path, chat=True, adopts=True)
         rows = inputs.opened(config, config.data, Kind.chat, tokenizer)
         model = setup.model_at(session.checkpoint.path if session.checkpoint else origin.path, mesh)
-        causal.grow(model, len(tokenizer), derive(config.seed, "role tokens"))
+        draw.grow(model, len(tokenizer), derive(config.seed, "role tokens"))
         setup.check_context(model, config.data.max_length, "data.max_length")
         lineage.write(path, {"init": origin}, {"data": rows.source.digest})
         session.count(rows.counts)

@@ -132,6 +132,8 @@ def test_all_faults_come_at_once(shipped):
         ("gae", {"advantage__answers": 3}, "advantage.answers: 3 does not divide batch.rows=128"),
         ("reinforce_pp", {"advantage__lam": 0.9}, "advantage.lam: 0.9 does nothing with advantage=reinforce_pp"),
         ("rloo", {"advantage__critic_lr": 1e-3}, "advantage.critic_lr: 0.001 does nothing with advantage=rloo"),
+        ("rloo", {"advantage__critic": "shared"}, "advantage.critic: shared does nothing with advantage=rloo; set it"),
+        ("gae", {"advantage__critic": None}, "advantage.critic: not set; advantage=gae needs it"),
         ("rloo", {"advantage__value_coef": 0.1}, "advantage.value_coef: 0.1 does nothing with advantage=rloo"),
         ("rloo", {"advantage__value_clip": 0.2}, "advantage.value_clip: 0.2 does nothing with advantage=rloo"),
         ("rloo", {"advantage__gamma": 1.0}, "advantage.gamma: 1.0 does nothing with advantage=rloo"),

@@ -16,6 +16,7 @@ CHANGES: dict[str, dict[str, Any]] = {
     "dpo": {},
     "ppo": {},
     "ppo-rloo": {"choose": {"advantage": "rloo"}},
+    "ppo-shared": {"advantage": {"critic": "shared"}},
 }
 # Steps 1..6 (ppo 1..4, 4 updates each), saved and evaluated at the even ones.
 EVERYWHERE = [
@@ -33,8 +34,9 @@ EVERYWHERE = [
 CASES = [(stage, fault) for stage in ("pretrain", "sft", "reward", "dpo") for fault in EVERYWHERE]
 CASES += [("ppo", fault) for fault in EVERYWHERE if fault.point not in ("update", "before delete")]
 CASES += [("ppo", fault) for fault in (Fault("update", 11), Fault("after update", 14), Fault("before delete", 2))]
-CASES += [("ppo", Fault("rollout", nth)) for nth in (2, 19, 31)]
-CASES += [("ppo-rloo", fault) for fault in (Fault("rollout", 19), Fault("update", 11), Fault("after save", 1))]
+CASES += [("ppo", Fault("rollout", nth)) for nth in (2, 15, 27)]
+CASES += [("ppo-shared", fault) for fault in (Fault("rollout", 15), Fault("update", 11), Fault("after save", 1))]
+CASES += [("ppo-rloo", fault) for fault in (Fault("rollout", 15), Fault("update", 11), Fault("after save", 1))]
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +110,7 @@ def test_signalled_run_saves_that_step_and_goes_on_to_the_same_bits(
 def test_signal_in_a_rollout_loses_that_round_alone(children, chain, uninterrupted, runs):
     whole, _ = uninterrupted("ppo")
     path = made("ppo", chain, runs)
-    assert children.run(path, Fault("rollout", 31, signal.SIGTERM)) == 128 + signal.SIGTERM
+    assert children.run(path, Fault("rollout", 27, signal.SIGTERM)) == 128 + signal.SIGTERM
     assert children.run(path) == 0
     assert traced(path) == whole
 

@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
-from transformers import GPT2LMHeadModel
 
 from llmtrain.config import combinations
 from llmtrain.data import order, pack
@@ -24,7 +23,7 @@ from llmtrain.models import attention, causal, scalar
 from llmtrain.objectives import advantages, dpo, experience, kl, masked, ppo, ranking, rewards, statistics
 from llmtrain.objectives.estimators import group
 from llmtrain.objectives.experience import Experience, Rollout
-from llmtrain.rollout import sample
+from llmtrain.rollout import kvcache, sample
 from llmtrain.stages import dpo as dpo_stage
 from llmtrain.stages import ppo as ppo_stage
 from llmtrain.stages import reward as reward_stage
@@ -78,14 +77,14 @@ def together(*patches: Patch) -> Patch:
     return patch
 
 
-def training_alone(right, model, packed, targets, temperature=1.0) -> Tensor:
+def training_alone(right, model, states, targets, temperature=1.0) -> Tensor:
     """The temperature, but only where gradients are taken."""
-    return right(model, packed, targets, temperature if torch.is_grad_enabled() else 1.0)
+    return right(model, states, targets, temperature if torch.is_grad_enabled() else 1.0)
 
 
-def policy_alone(right, model, packed, targets, temperature=1.0) -> Tensor:
+def policy_alone(right, model, states, targets, temperature=1.0) -> Tensor:
     """The temperature, but not for the frozen reference."""
-    return right(model, packed, targets, temperature if next(model.parameters()).requires_grad else 1.0)
+    return right(model, states, targets, temperature if next(model.parameters()).requires_grad else 1.0)
 
 
 def old_logp_stays(right, self, index) -> Rollout:
@@ -157,8 +156,15 @@ def ends_not_targets(right, packed, masks) -> pack.Targets:
     return pack.Targets(t.at[kept], t.ids[kept], t.sequence[kept])
 
 
-def no_positions(right, self, *args, position_ids=None, **options) -> Any:
-    return right(self, *args, **options)
+def no_positions(right, model, ids, positions, cache) -> Tensor:
+    return right(model, ids, torch.arange(ids.shape[1]).expand_as(ids), cache)
+
+
+def old_row_seen(right, self, packed, first) -> None:
+    """A new prompt's slot still shows the tokens of the row that had it before."""
+    before = self.bias.clone()
+    right(self, packed, first)
+    self.bias.copy_(torch.maximum(before, self.bias))
 
 
 def running_positions(right, sequences) -> pack.Packed:
@@ -246,13 +252,14 @@ SFT: dict[str, Any] = {"command": "sft"}
 Learner, Preferences, Judging = ppo_stage.Alignment, dpo_stage.Preferences, reward_stage.Judging
 
 MUTATIONS = [
-    Mutation(1, "temperature on one side only", everywhere(causal.logprobs, training_alone), GPT2),
+    Mutation(1, "temperature on one side only", everywhere(causal.logprobs_at, training_alone), GPT2),
     Mutation(2, "old log-probabilities not shuffled along", method(Experience, "rows", old_logp_stays), LLAMA),
-    Mutation(3, "reference scored without temperature", everywhere(causal.logprobs, policy_alone), GPT2),
+    Mutation(3, "reference scored without temperature", everywhere(causal.logprobs_at, policy_alone), GPT2),
     Mutation(4, "score one slot late where padding is", everywhere(rewards.last_token, one_slot_late)),
     Mutation(4, "padding in the mean of the whitening", everywhere(masked.masked_mean, padding_counts)),
     Mutation(5, "padding multiplied by 0", everywhere(masked.fill, times_mask)),
-    Mutation(6, "no position ids for a padded batch", method(GPT2LMHeadModel, "forward", no_positions), GPT2),
+    Mutation(6, "no position ids in a decoding step", everywhere(kvcache.states, no_positions), GPT2),
+    Mutation(6, "slot shows the row before", method(kvcache.Cache, "prompts", old_row_seen), LLAMA),
     Mutation(7, "score read one token early", value(pack.Packed, "last", EARLY), LLAMA | {"pad": lab.EOS}),
     Mutation(8, "positions run on through the row", everywhere(pack.pack, running_positions), OPT),
     Mutation(8, "documents see each other", together(ONE_BLOCK, UNCHECKED), LLAMA),

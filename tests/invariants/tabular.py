@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from transformers import GPT2Config
 
 from llmtrain.models.scalar import ScalarModel
+from llmtrain.rollout.kvcache import Cache
 
 
 class Table(nn.Module):
@@ -43,8 +44,17 @@ class Table(nn.Module):
     def get_output_embeddings(self) -> nn.Module:
         return self.head
 
-    def base_model(self, input_ids: Tensor, position_ids: Tensor, **_: Any) -> SimpleNamespace:
-        """ids, positions [1,N] of a packed row -> one hidden state per token: which beginning it ends."""
+    def base_model(
+        self, input_ids: Tensor, position_ids: Tensor, llmtrain_cache: Cache | None = None, **_: Any
+    ) -> SimpleNamespace:
+        """ids, positions [1,N] of a packed row -> one hidden state per token: which beginning it ends.
+
+        With a cache in a decoding step [n,1] each; the cache keeps the tokens themselves.
+        """
+        if llmtrain_cache is not None:
+            said, _ = llmtrain_cache.write(self, input_ids[:, None, :, None], input_ids[:, None, :, None])
+            if llmtrain_cache.layout is None:
+                return SimpleNamespace(last_hidden_state=self._hot(self._states(said[..., 0, 0], position_ids)))
         ids, positions = input_ids[0], position_ids[0]
         state = torch.zeros_like(ids)
         for place in range(1, int(positions.max()) + 1):
@@ -52,13 +62,13 @@ class Table(nn.Module):
             state[here] = state[here - 1] * self.tokens + ids[here] + 1
         return SimpleNamespace(last_hidden_state=self._hot(state)[None])
 
-    def forward(self, input_ids: Tensor, past_key_values: Any, **_: Any) -> SimpleNamespace:
-        """One step of the sampler, whose cache keeps the tokens themselves."""
-        said, _ = past_key_values.update(input_ids[:, None, :, None], input_ids[:, None, :, None], 0)
-        state = torch.zeros_like(said[:, 0, 0, 0])
-        for token in said[:, 0, 1:, 0].unbind(1):
-            state = state * self.tokens + token + 1
-        return SimpleNamespace(logits=self.head(self._hot(state))[:, None])
+    def _states(self, said: Tensor, positions: Tensor) -> Tensor:
+        """[n,1] where each row of the slots [M,L] stands at its position [n,1]."""
+        state = torch.zeros_like(positions)
+        for place in range(1, int(positions.max()) + 1):
+            token = said[: len(state), place, None]
+            state = torch.where(positions >= place, state * self.tokens + token + 1, state)
+        return state
 
     def _hot(self, state: Tensor) -> Tensor:
         """One-hot; what ends an answer of full length is no beginning of anything."""

@@ -51,11 +51,13 @@ def gradient(model: PreTrainedModel, loss: Tensor) -> Tensor:
 
 
 @both
-def test_F6_sampler_with_padding_and_cache_says_what_the_training_forward_says(architecture):
-    """The sampler pads prompts on the left and drops rows that ended; training packs rows without padding."""
+def test_F6_sampler_with_a_cache_says_what_the_training_forward_says(architecture):
+    """The sampler decodes in slots, which rows leave and enter; training packs whole rows."""
     model, tau = lab.model(architecture), 0.8
     draws = torch.rand(len(lab.PROMPTS), 12, generator=torch.Generator().manual_seed(0))
-    said = generate(model, lab.PROMPTS, max_new_tokens=12, temperature=tau, eos_id=lab.EOS, uniforms=draws)
+    said = generate(
+        model, lab.PROMPTS, max_new_tokens=12, temperature=tau, eos_id=lab.EOS, uniforms=draws, batch_rows=3
+    )
     assert 0 < sum(c.ended for c in said) < len(said)
     row = pack([p + c.ids for p, c in zip(lab.PROMPTS, said, strict=True)])
     scored = causal.logprobs(model, row, after(row, [len(p) for p in lab.PROMPTS]), tau)

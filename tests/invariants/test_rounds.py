@@ -5,10 +5,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from llmtrain.config.choices import KLName
+from llmtrain.config.choices import CriticName, KLName
 from llmtrain.launch.mesh import Mesh
 from llmtrain.loop.update import Totals, update
 from llmtrain.models import causal
+from llmtrain.models.scalar import Head
 from llmtrain.objectives.experience import Experience
 from llmtrain.stages import ppo, setup
 from tests.invariants import lab
@@ -184,3 +185,27 @@ def test_F37_gradient_of_the_whole_loss_is_its_slope():
                 for w, d in zip(weights, direction, strict=True):
                     w -= step * d
         assert (heights[0] - heights[1]) / 2e-6 == pytest.approx(expected, rel=1e-6)
+
+
+@both
+def test_critic_on_the_policys_trunk_changes_no_law(architecture):
+    """F1, F10 and the gradient of the sum: the trunk gets the policy's and value_coef times the value's."""
+    head = Head(16)
+    torch.nn.init.normal_(head.weight, generator=torch.Generator().manual_seed(0))
+    own = {"critic": CriticName.shared, "value_coef": 0.7}
+    learner = lab.alignment(lab.model(architecture), critic=head, advantage=own)
+    learner.trained.train()
+    window = next(learner.round(0))
+    found = sums(learner, window)
+    assert found["ratio"] == pytest.approx(1.0, abs=1e-6) and found["kl_k1"] == pytest.approx(0.0, abs=1e-6)
+    learnt = lab.learnt(learner.roll_out(0), kl_coef=0.1, gamma=1.0, lam=0.95)
+    learner.trained.double()
+    whole = gradients(learner, learnt, 1, learner.session.mesh)
+    torch.testing.assert_close(gradients(learner, learnt, 4, learner.session.mesh), whole, atol=1e-12, rtol=1e-9)
+    batch = learner._token_batch(learnt, False)
+    states = causal.hidden(learner.model, batch.packed)[batch.targets.at]
+    logp = causal.logprobs(learner.model, batch.packed, batch.targets)
+    total = -(batch.advantages * (logp - batch.old_logp).exp()).sum()  # nothing has moved, so nothing is clipped
+    total = total + 0.7 * ((states @ head.weight + head.bias - batch.returns).square() / 2).sum()
+    slopes = torch.autograd.grad(total / batch.items, list(learner.trained.parameters()))
+    torch.testing.assert_close(torch.cat([s.flatten() for s in slopes]), whole, atol=1e-6, rtol=1e-5)

@@ -119,7 +119,7 @@ class Line(Stateless):
         self.trained = self.exported = torch.nn.Linear(1, 1)
 
     def round(self, step: int):
-        yield [SimpleNamespace(items=1, tokens=1)] * 2
+        yield [SimpleNamespace(items=1, tokens=1, filling=1)] * 2
 
     def loss(self, batch: Any) -> Loss:
         return Loss(self.trained.weight.sum())

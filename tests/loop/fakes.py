@@ -66,6 +66,10 @@ class Numbers:
     def tokens(self) -> int:
         return len(self.x)
 
+    @property
+    def filling(self) -> int:
+        return 0
+
 
 class Fake(Stateless):
     """Learns w from windows(step); scores(step) is what an evaluation measures."""

@@ -21,7 +21,7 @@ def test_F10_cutting_a_window_into_micro_batches_changes_no_gradient(parts):
         def loss(batch):
             return Loss((batch.x @ weight).sigmoid().sum())
 
-        window = [SimpleNamespace(x=piece, items=len(piece), tokens=len(piece)) for piece in pieces]
+        window = [SimpleNamespace(x=piece, items=len(piece), tokens=len(piece), filling=0) for piece in pieces]
         sgd = Kept([weight])
         update(SimpleNamespace(loss=loss), sgd, window, 1e9, ONE, Totals())
         return sgd.grads[0]
@@ -59,7 +59,7 @@ def test_non_finite_gradient_changes_no_weight_and_the_next_step_is_healthy(pois
 def test_gradient_is_clipped_to_the_global_norm_and_logged_before():
     weight = torch.nn.Parameter(torch.zeros(2))
     sgd, totals = Kept([weight]), Totals()
-    window = [SimpleNamespace(items=1, tokens=1)]
+    window = [SimpleNamespace(items=1, tokens=1, filling=0)]
     update(
         SimpleNamespace(loss=lambda b: Loss((weight * torch.tensor([3.0, 4.0])).sum())), sgd, window, 1.0, ONE, totals
     )

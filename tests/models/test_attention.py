@@ -78,3 +78,9 @@ def test_a_window_shorter_than_the_row_is_refused():
     torch.testing.assert_close(packed_logits(model, short), alone(plain(model), short), atol=1e-5, rtol=0)
     with pytest.raises(InitError, match="window of 4 tokens"):
         packed_logits(model, [[1, 2, 3, 4, 5]])
+
+
+def test_filling_of_the_blocks_is_counted():
+    """Lengths 5 and 4 stand in one block (4 is at least .7 of 5), 2 and 2 in the next, 1 alone."""
+    assert blocks(torch.tensor([0, 4, 6, 11, 12, 14])).filled == 1
+    assert blocks(torch.tensor([0, 3, 6])).filled == 0

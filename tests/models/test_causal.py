@@ -12,7 +12,8 @@ from transformers import AutoModelForCausalLM, BloomConfig, BloomForCausalLM, Pr
 
 from llmtrain.data.pack import after, pack
 from llmtrain.errors import ConfigError, InitError
-from llmtrain.models import attention, causal, scalar
+from llmtrain.estimate import memory
+from llmtrain.models import attention, causal, draw, scalar
 
 CPU = torch.device("cpu")
 
@@ -212,7 +213,7 @@ def test_a_model_grows_the_same_way_each_time_and_keeps_what_it_knows(build, seq
     state = torch.get_rng_state()
     for model in (grown, again):
         torch.manual_seed(id(model) % 1000)
-        causal.grow(model, 64, seed=5)
+        draw.grow(model, 64, seed=5)
     torch.set_rng_state(state)
     assert grown.config.vocab_size == 64
     for name, weight in grown.state_dict().items():
@@ -222,7 +223,7 @@ def test_a_model_grows_the_same_way_each_time_and_keeps_what_it_knows(build, seq
     rows = grown.get_input_embeddings().weight[61:]
     assert not torch.equal(rows[0], rows[1])
     assert float(rows.detach().std()) == pytest.approx(float(before.get_input_embeddings().weight.std()), rel=0.5)
-    causal.grow(grown, 60, seed=5)
+    draw.grow(grown, 60, seed=5)
     assert grown.config.vocab_size == 64
     causal.save(grown, words(64), tmp_path)
     causal.load(tmp_path, device=CPU)
@@ -241,3 +242,22 @@ def test_bfloat16_is_near_float32(folder, sequences):
     a, b = causal.logprobs(full, row, targets), causal.logprobs(half, row, targets)
     assert a.dtype == b.dtype == torch.float32
     assert 0 < float((a - b).abs().mean()) < 0.1
+
+
+def test_large_vocabulary_is_scored_in_chunks_of_the_same_numbers(build, monkeypatch):
+    model = build(vocab_size=memory.LARGE_SUMMED)
+    rows = [[3, 4000, 7, 9], [5, 6, 2100]]
+    row = pack(rows)
+    wanted = after(row, [1, 1])
+
+    def told() -> list[torch.Tensor]:
+        logp, nats = causal.logprobs(model, row, wanted, 0.7), causal.nll(model, row, wanted)
+        weights = list(model.parameters())
+        parts = [torch.autograd.grad(loss, weights) for loss in (logp[::2].sum(), nats)]
+        return [logp.detach(), nats.detach(), *parts[0], *parts[1]]
+
+    monkeypatch.setattr(memory, "LARGE", memory.LARGE_SUMMED)
+    monkeypatch.setattr(memory, "CHUNK", 2 * 4 * memory.LARGE_SUMMED)  # two targets at a time
+    chunked = told()
+    monkeypatch.setattr(causal, "at_once", lambda *_, **__: None)
+    torch.testing.assert_close(chunked, told(), rtol=1e-5, atol=1e-5)

@@ -108,7 +108,8 @@ def token_normalised_accumulation(v, t):
             return Loss(total, {"loss": (total.item(), n.item())})
 
         window = [
-            SimpleNamespace(losses=x, slopes=g, items=len(x), tokens=len(x)) for x, g in (tokens[i] for i in order)
+            SimpleNamespace(losses=x, slopes=g, items=len(x), tokens=len(x), filling=0)
+            for x, g in (tokens[i] for i in order)
         ]
         sgd = Kept([weight])
         update(SimpleNamespace(loss=loss), sgd, window, 1e9, mesh, totals)

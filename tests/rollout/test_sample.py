@@ -7,6 +7,7 @@ from llmtrain.data.pack import after, pack
 from llmtrain.errors import TrainingError
 from llmtrain.models import causal
 from llmtrain.models.attention import PACKED
+from llmtrain.rollout import sample as sampler
 from llmtrain.rollout.sample import generate, inverse_cdf
 
 EOS = 1
@@ -65,6 +66,34 @@ def test_an_answer_does_not_depend_on_its_batch(model, prompts):
     alone = [sample(model, [p], d[None])[0] for p, d in zip(prompts, draws, strict=True)]
     turned = sample(model, prompts[::-1], draws.flip(0))[::-1]
     assert together == in_threes == alone == turned
+
+
+def test_prompts_wait_for_slots_and_come_in_as_rows_end(model, prompts, monkeypatch):
+    """Sixteen rows through five slots: never more, and fewer steps than batches of five would take."""
+    used: list[int] = []
+    forward = sampler._Rows._forward
+    monkeypatch.setattr(sampler._Rows, "_forward", lambda self, n, t: (used.append(n), forward(self, n, t))[1])
+    asked, draws = [*prompts, *prompts[::-1]], uniforms(16, 30)
+    done = sample(model, asked, draws, batch_rows=5)
+    lengths = [len(c.ids) for c in done]
+    batches = sum(max(lengths[i : i + 5]) - 1 for i in range(0, 16, 5))
+    assert max(used) == 5 and len(used) < batches
+    assert sum(used) == sum(lengths) - 16  # a prompt's own forward gives the first token: no row is computed in vain
+    assert done == sample(model, asked, draws, batch_rows=16)
+
+
+def test_long_prompts_are_read_in_parts(model, prompts, monkeypatch):
+    draws = uniforms(len(prompts))
+    at_once = sample(model, prompts, draws)
+    monkeypatch.setattr(sampler, "PREFILL", 10)
+    assert sample(model, prompts, draws) == at_once
+
+
+def test_log_probabilities_can_be_trained_on(model, prompts):
+    said = sample(model, prompts, uniforms(len(prompts)))[0].logp
+    weight = torch.ones_like(said, requires_grad=True)
+    (weight * said).sum().backward()  # tensors of inference mode may not be kept for a backward pass
+    assert torch.equal(weight.grad, said)
 
 
 def test_eos_stops_a_row_and_is_kept(model, prompts):

@@ -8,13 +8,15 @@ from pathlib import Path
 import pytest
 import tiny
 import torch
+from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM
 
 from llmtrain.errors import InitError
 from llmtrain.loop import fit as loop
 from llmtrain.loop.fit import Outcome
 from llmtrain.objectives import experience
 from llmtrain.run import metrics
-from llmtrain.stages import ppo
+from llmtrain.stages import heldout, ppo
 
 
 @pytest.fixture
@@ -143,6 +145,40 @@ def test_run_leaves_its_records(chain, runs):
     lineage = json.loads((run / "lineage.json").read_text())
     assert set(lineage["parents"]) == {"init", "reference", "judge"}
     assert sorted(f.name for f in (run / "samples").iterdir()) == [f"step-{n:08d}.jsonl" for n in (0, 2, 4)]
+
+
+def test_shared_trunk_exports_the_policy_alone(chain, runs):
+    run = tiny.ran("ppo", runs, **tiny.merged(chain.links("ppo"), {"advantage": {"critic": "shared"}}))
+    _, found = AutoModelForCausalLM.from_pretrained(run / "checkpoints" / "latest", output_loading_info=True)
+    assert not found["missing_keys"] and not found["unexpected_keys"]
+    kept = load_file(run / "checkpoints" / "latest" / "trainer.safetensors")
+    assert {name for name in kept if name.startswith("trained.")} == {"trained.critic.weight", "trained.critic.bias"}
+    assert float(kept["trained.critic.weight"].abs().max()) > 0
+    rows = metrics.read(run / "metrics.jsonl")
+    assert all(row["train/value_loss"] > 0 for row in rows if "train/value_loss" in row)
+
+
+def test_reference_is_not_asked_again_what_the_policy_just_said(chain, runs, monkeypatch):
+    asked = []
+    complete = heldout.complete
+    monkeypatch.setattr(
+        heldout, "complete", lambda model, *args, **more: asked.append(1) or complete(model, *args, **more)
+    )
+    links = chain.links("ppo")
+    run = tiny.ran("ppo", runs, **links)
+    assert len(asked) == 3  # at the steps 0, 2, 4; the reference is where the policy begins
+    other = tiny.ran("ppo", runs, **tiny.merged(links, {"reference": str(run), "max_steps": 2}))
+    assert len(asked) == 3 + 3  # steps 0 and 2, and the reference
+    assert metrics.read(other / "metrics.jsonl")[0]["eval/win_rate"] >= 0
+
+
+def test_seconds_of_a_round_are_told_by_phase(chain, runs):
+    run = tiny.ran("ppo", runs, **chain.links("ppo"))
+    rows = [row for row in metrics.read(run / "metrics.jsonl") if "time/step_seconds" in row]
+    for row in rows:
+        parts = [row[f"time/{name}_seconds"] for name in ("rollout", "judge", "score", "update")]
+        assert min(parts) > 0
+        assert sum(parts) == pytest.approx(row["time/step_seconds"], rel=0.2)
 
 
 def test_kl_budget_ends_the_run_and_says_so(chain, runs):

@@ -61,6 +61,14 @@ def test_a_machine_and_a_tracker_that_are_not_there(tmp_path, monkeypatch):
         assert part in said
 
 
+def test_an_engine_that_is_not_there(tmp_path, monkeypatch):
+    monkeypatch.setattr(preflight, "find_spec", lambda name: None)
+    said = faults("sample", tmp_path, launch={"device": "cpu"}, sampling={"engine": "vllm"})
+    assert "sampling.engine: vllm is not installed; pip install 'llmtrain[vllm]'" in said
+    assert "sampling.engine: vllm needs a GPU" in said
+    assert "sampling.engine" not in faults("sample", tmp_path)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

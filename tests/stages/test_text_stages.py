@@ -154,3 +154,14 @@ def test_pretrain_fills_the_whole_context_of_a_model_with_learnt_positions(runs)
     model = {"name": "gpt2", "layers": 1, "width": 32, "heads": 2, "ffn_width": 48, "context": 32}
     run = tiny.ran("pretrain", runs, model=model, data={"max_length": 32}, max_steps=2)
     assert json.loads((run / "result.json").read_text())["step"] == 2
+
+
+def test_share_of_useful_tokens_is_told(chain, runs):
+    """A block is as long as its longest row, none of the others is shorter than .7 of that."""
+    run = tiny.ran("sft", runs, **chain.links("sft"))
+    rows = [row for row in metrics.read(run / "metrics.jsonl") if "train/useful" in row]
+    assert len(rows) == 6 and all(0.7 <= row["train/useful"] <= 1 for row in rows)
+    assert any(row["train/useful"] < 1 for row in rows)
+    computed = sum(row["train/tokens"] / row["train/useful"] for row in rows)
+    useful = json.loads((run / "result.json").read_text())["useful"]
+    assert useful == pytest.approx(sum(row["train/tokens"] for row in rows) / computed)

@@ -1,0 +1,76 @@
+"""What of a model decides its cost, and how much of what a step reads. Plain numbers, no torch.
+
+Letters: L layers, d width, H heads, H_kv key-value heads, D head width, f feed-forward width, V vocabulary.
+"""
+
+import math
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Shape:
+    """The dimensions of a decoder.
+
+    gated: blocks of Llama's kind (RMSNorm, gated feed-forward) in place of GPT-2's (LayerNorm, tanh-GELU).
+    scalar: one number at each token in place of the language-model head.
+    """
+
+    layers: int
+    width: int
+    heads: int
+    kv_heads: int
+    head_width: int
+    ffn_width: int
+    vocab: int
+    gated: bool
+    scalar: bool
+    dropout: float
+    matrices: int  # weights of the blocks that multiply every token
+    tensors: dict[str, tuple[int, ...]]  # stored name -> shape; tied ones once
+
+    @property
+    def parameters(self) -> int:
+        return sum(map(math.prod, self.tensors.values()))
+
+    @property
+    def head(self) -> int:
+        """Weights that multiply each token of the loss."""
+        return self.width * (1 if self.scalar else self.vocab)
+
+
+def head(width: int) -> Shape:
+    """A number a token on the trunk of another model (models/scalar.py's Head)."""
+    tensors: dict[str, tuple[int, ...]] = {"weight": (width,), "bias": ()}
+    return Shape(0, width, 0, 0, 0, 0, 0, gated=False, scalar=True, dropout=0.0, matrices=0, tensors=tensors)
+
+
+@dataclass(frozen=True)
+class Load:
+    """Tokens that go through a model.
+
+    squares: sum over sequences of length squared, what attention pays for. targets: tokens that the head is asked for;
+    summed: all of them weigh the same in a loss.
+    """
+
+    tokens: int
+    squares: int
+    targets: int
+    summed: bool = False
+
+    def __mul__(self, times: int) -> "Load":
+        return Load(self.tokens * times, self.squares * times, self.targets * times, self.summed)
+
+
+def sequences(count: int, length: int, targets: int, *, summed: bool = False) -> Load:
+    """`count` sequences of `length` tokens, of each of which `targets` are predicted."""
+    return Load(count * length, count * length * length, count * targets, summed)
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """Answers that are sampled: in all, and rows at once; prompt and new tokens of each, at most."""
+
+    answers: int
+    rows: int
+    prompt: int
+    new: int

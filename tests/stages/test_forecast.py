@@ -1,0 +1,137 @@
+"""What is forecast of configurations whose numbers are known by hand."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from llmtrain.config import app
+from llmtrain.errors import ConfigError, InitError
+from llmtrain.estimate.machine import Machine
+from llmtrain.estimate.needs import PROCESS, Needs
+from llmtrain.stages import advice
+from llmtrain.stages.blueprints import Blueprints
+from llmtrain.stages.forecast import forecast
+from llmtrain.stages.prospect import prospects
+from tests.invariants import lab
+
+GIB = 2**30
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No run is found."""
+    monkeypatch.setenv("LLMTRAIN_RUNS", str(tmp_path / "runs"))
+
+
+def composed(command: str, *settings: str) -> Any:
+    return app.steps_of(command, ["launch.device=cpu", *settings])[0]
+
+
+def needs(command: str, *settings: str) -> Needs:
+    return forecast(composed(command, *settings), Blueprints(), cuda=False)
+
+
+def bytes_of(found: Needs) -> dict[str, dict[str, int]]:
+    return {model.role: model.bytes(found.narrow) for model in found.models}
+
+
+def test_ppo_holds_four_models_two_of_which_learn():
+    told = bytes_of(needs("ppo", "conf=tiny"))
+    assert list(told) == ["policy", "critic", "reference", "judge"]
+    learns = [role for role, parts in told.items() if parts["gradients"]]
+    assert learns == ["policy", "critic"]
+    for role in learns:  # AdamW: two moments
+        assert told[role]["optimizer"] == 2 * told[role]["weights"] == 2 * told[role]["gradients"]
+    # 4 layers, keys and values, 512 answers at once, 128 wide, 64 + 40 tokens, float32
+    assert told["policy"]["cache"] == 4 * 2 * 512 * 128 * (64 + 40) * 4
+
+
+def test_without_a_critic_and_a_reward_model_there_are_two():
+    settings = ("advantage=rloo", "judge=rule", "judge.rule=gold")
+    assert list(bytes_of(needs("ppo", *settings))) == ["policy", "reference"]
+
+
+def test_steps_tokens_and_flops_of_a_pretraining_run():
+    found = needs("pretrain", "max_steps=100", "batch.rows=8", "loop.eval_every=50", "loop.save_every=25")
+    assert (found.steps, found.tokens, found.evaluations) == (100, 8 * 128, 5)
+    shape = found.models[0].shape
+    weights = 4 * (4 * 128 * 128 + 3 * 128 * 352) + 128 * 1024
+    assert shape.matrices + shape.head == weights
+    attention = 14 * 4 * 128 * 128 * (8 * 128)  # 14 a pair of tokens, layer and unit of width
+    assert found.step.flops == 6 * weights * 8 * 128 + attention
+    assert found.kept == 3  # keep_last=2 and the new one
+
+
+def test_epochs_over_made_rows_and_over_files(tmp_path):
+    assert needs("sft", "data.rows=1000", "data.eval_fraction=0.1", "batch.rows=90", "epochs=2").steps == 20
+    file = tmp_path / "rows.jsonl"
+    row = '{{"prompt": "What is {0} and {0}?", "completion": "It is {0}, of which there are two and no more."}}\n'
+    file.write_text("".join(row.format(n) for n in range(1000, 3000)))
+    steps = needs("sft", f"data={file}", "data.rows=null", "data.eval_fraction=0.5", "epochs=1", "batch.rows=10").steps
+    assert steps == pytest.approx(100, rel=0.2)  # half of 2000 rows in tens, measured by the first 200
+
+
+def test_what_comes_later_is_no_fault_what_never_does_is():
+    assert needs("pretrain", "conf=gpt2-124m").models[0].shape.parameters == 124_439_808
+    with pytest.raises(InitError, match="init: nowhere: no such run"):
+        needs("sft", "init=nowhere")
+    with pytest.raises(ConfigError, match=r"batch.rws: .*batch.rows"):
+        needs("sft", "batch.rws=3")
+
+
+def test_half_precision_halves_the_cache_and_not_the_weights():
+    config = composed("ppo", "conf=tiny")
+    full, half = (bytes_of(forecast(config, Blueprints(), cuda=cuda)) for cuda in (False, True))
+    on_gpu = composed("ppo", "conf=tiny", "launch.dtype=bfloat16")
+    assert bytes_of(forecast(on_gpu, Blueprints(), cuda=False)) == half
+    assert half["policy"]["cache"] * 2 == full["policy"]["cache"]
+    assert half["policy"]["weights"] == full["policy"]["weights"]
+
+
+def test_a_pipeline_hands_its_model_and_rankings_on():
+    _, folder, steps = app.steps_of("pipeline", ["conf=tiny", "pretrain.model.layers=2", "launch.device=cpu"])
+    told = prospects(steps, folder, flops=1e12)
+    assert [stage["stage"] for stage in told][:5] == ["pretrain", "sft", "sample", "reward", "ppo"]
+    sizes = {model["parameters"] for stage in told for model in stage["models"]}
+    assert len(sizes) == 2  # with the head of a language model, and with that of a judge
+    assert not [note for stage in told for note in stage["notes"]]
+
+
+def machine(memory: int) -> Machine:
+    return Machine("cpu", memory, disk=GIB, flops=1e12, bandwidth=1e10)
+
+
+def test_advice_is_what_makes_it_fit():
+    config = composed("ppo", "conf=tiny", "batch.rows=512", "batch.micro_tokens=65536", "launch.nproc_per_node=2")
+    prints = Blueprints()
+
+    def told(of: Any) -> Needs:
+        return forecast(of, prints, cuda=False)
+
+    settings, need = advice.memory(config, machine(GIB), told)
+    assert need <= GIB
+    given = " ".join(settings)
+    assert "launch.nproc_per_node=1" in given and "batch.micro_tokens=" in given
+    again = composed("ppo", "conf=tiny", "batch.rows=512", *[s for s in settings if "another" not in s])
+    assert told(again).peak + PROCESS == need
+
+
+def test_no_advice_helps_against_weights_alone():
+    config = composed("pretrain", "conf=gpt2-124m")
+    prints = Blueprints()
+    assert advice.memory(config, machine(GIB), lambda of: forecast(of, prints, cuda=False))[1] > GIB
+
+
+def test_disk_advice_keeps_fewer():
+    config = composed("pretrain", "loop.keep_last=9", "loop.keep_best=2")
+    found = replace(needs("pretrain", "loop.keep_last=9", "loop.keep_best=2"), checkpoint=GIB // 4)
+    assert advice.disk(config, machine(GIB), found) == (["loop.keep_last=1"], GIB // 4 * (found.kept - 8))
+
+
+def test_shapes_of_runs_are_those_of_their_configurations(tmp_path):
+    model = lab.model("gpt2")
+    model.config.save_pretrained(tmp_path / "there")
+    told = needs("sft", f"init={tmp_path / 'there'}")
+    assert told.models[0].shape.parameters == sum(p.numel() for p in model.parameters())
