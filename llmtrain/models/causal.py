@@ -261,7 +261,7 @@ def hidden(model: PreTrainedModel, packed: Packed) -> Tensor:
             input_ids=packed.ids[None],
             position_ids=packed.positions[None],
             use_cache=False,
-            llmtrain_blocks=blocks(packed.bounds),
+            llmtrain_blocks=blocks(packed.bounds, packed.shared),
         )
     return out.last_hidden_state[0]
 
