@@ -141,7 +141,10 @@ def differs(judging: reward.Judging, model: nn.Module, made: list[Row], pad: int
     items = sum(batch.items for batch in window)
     for batch in window:
         (judging.loss(batch).total / items).backward()
-    padded(model, list(examples(made[:PROMPTS])), pad).backward()
+    pairs = list(examples(made[:PROMPTS]))
+    for start in range(0, len(pairs), PAIRS):
+        some = pairs[start : start + PAIRS]
+        (padded(model, some, pad) * len(some) / len(pairs)).backward()
     both = [(a.grad, b.grad) for a, b in zip(judging.model.parameters(), model.parameters(), strict=True)]
     found = [(float((a - b).abs().max()), float(b.abs().max())) for a, b in both if a is not None and b is not None]
     judging.model.zero_grad()
