@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: help setup demo test check invariants gates votes format wheel-test clean
+.PHONY: help setup demo test check invariants gates votes people format wheel-test clean
 
 help:
 	@echo "make demo        install, then train a tiny model the whole way: pretrain, sft, reward, ppo"
@@ -14,6 +14,7 @@ help:
 	@echo "make invariants  put each of 37 kinds of bug in, and print which test catches it"
 	@echo "make gates       PPO against an enumerated optimum, four seeds: about a minute and a half"
 	@echo "make votes       50 raters, 10,000 votes, the server killed 20 times, on both databases: about nine minutes"
+	@echo "make people      the demo whose rankings a script enters in a real browser, in place of people"
 	@echo "make setup       prepare .venv alone"
 	@echo "make wheel-test  build the wheel and run it in an empty environment"
 
@@ -45,6 +46,9 @@ gates: setup
 
 votes: setup
 	$(BIN)/python -m bench.votes
+
+people: setup
+	$(BIN)/python -m bench.people
 
 format: setup
 	$(BIN)/ruff format llmtrain tests bench

@@ -1,6 +1,6 @@
 """The demo with people in the loop, played by a script: a pipeline that waits for rankings, entered in a real browser.
 
-    python -m bench.people [--prompts 600] [KEY=VALUE ...]
+    python -m bench.people [--prompts 1000] [KEY=VALUE ...]
 
 `llmtrain pipeline annotate=people` trains, samples and opens its page; Chromium (driven by Playwright) enters by the
 link that the terminal shows, reads each prompt and its answers from the page, and types a rank for each answer as a
@@ -31,7 +31,7 @@ ROWS = 1800  # prompts that the sampling of the recipe answers
 
 def main() -> int:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--prompts", type=int, default=600)
+    parser.add_argument("--prompts", type=int, default=1000)
     parser.add_argument("settings", nargs="*", help="further settings of the pipeline")
     asked = parser.parse_args()
     command = [str(Path(sys.executable).with_name("llmtrain")), "pipeline", "annotate=people", "run.name=people"]

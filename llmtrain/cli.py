@@ -194,7 +194,8 @@ def report(
         list[Path], typer.Argument(metavar="RUN...", help="Runs, pipelines, or the folder of a sweep; several compare.")
     ],
     out: Annotated[
-        Path | None, typer.Option("--out", metavar="FILE", help="The page to write; else report.html in the run.")
+        Path | None,
+        typer.Option("--out", metavar="FILE", help="The page to write; else report.html in the run; of several, here."),
     ] = None,
 ) -> None:
     """Make one HTML page of a run, a pipeline or a sweep: curves, grades, answers, lineage, configuration."""

@@ -25,7 +25,6 @@ from llmtrain.run import directory, logs
 from llmtrain.run.provenance import redact
 
 log = logging.getLogger("llmtrain")
-TALKS = ("chat",)  # commands that leave no run behind
 
 
 def main(command: str, args: list[str], prog: str) -> int:
@@ -37,7 +36,7 @@ def main(command: str, args: list[str], prog: str) -> int:
     flags, settings = words.split(safety.checked(args), command)
     multirun, looks = "--multirun" in flags, bool(set(flags) - {"--multirun"})
     root, fault = "", None
-    if command in TALKS and (multirun or (looks and said is not None)):
+    if command in words.TALKS and (multirun or (looks and said is not None)):
         raise ConfigError(f"{', '.join(flags)}: does nothing for `{command}`; drop it, or --prompt")
     try:
         if not looks or "--cfg" in flags:
@@ -47,7 +46,7 @@ def main(command: str, args: list[str], prog: str) -> int:
         fault = error
     if fault and not looks:
         raise fault
-    if command in TALKS and not looks:
+    if command in words.TALKS and not looks:
         return _talk(configs[0], said)
     codes: list[int] = []
 
@@ -102,7 +101,7 @@ def _check(command: str, settings: list[str], multirun: bool, runs: bool) -> lis
         faults[f"run.root: all jobs of a sweep lie in one folder, not in {', '.join(sorted(roots))}; set it once"] = []
     if faults:
         raise ConfigError("\n".join(_of_jobs(fault, labels, len(jobs)) for fault, labels in faults.items()))
-    if runs and command not in TALKS:
+    if runs and command not in words.TALKS:
         preflight.make_root(configs[0].run.root, command)
     return configs
 

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from llmtrain.config.paths import CONF, defaults, groups, recipes, summary
-from llmtrain.config.words import POSITIONAL, SHORTHANDS
+from llmtrain.config.words import POSITIONAL, SHORTHANDS, TALKS
 
+SWEEP = "  -m, --multirun   Sweep: every combination of comma-separated values.\n"
 EXAMPLES = {
     "pretrain": ["data=my.txt", "conf=shakespeare-char data=tinyshakespeare.txt", "-m optimizer.lr=1e-3,3e-3"],
     "sft": ["init=runs/pretrain/tiny/latest", "data=alpaca.json epochs=3"],
@@ -26,7 +27,7 @@ EXAMPLES = {
         "runs/ppo/tiny/latest --web",
     ],
     "data": ["stage=sft data=alpaca.json", "stage=pretrain data=[corpus/,more.txt]"],
-    "pipeline": ["rounds=2", "improve=dpo", "ppo.kl.coef=0.5 sft.epochs=2"],
+    "pipeline": ["rounds=2", "annotate=people improve=dpo", "ppo.kl.coef=0.5 sft.epochs=2"],
 }
 
 
@@ -59,8 +60,7 @@ Examples:
 
 Flags:
 {_own(command)}  --cfg job        Print the configuration instead of running.
-  -m, --multirun   Sweep: every combination of comma-separated values.
-  --hydra-help     Hydra's other flags.
+{"" if command in TALKS else SWEEP}  --hydra-help     Hydra's other flags.
   --help           This page."""
 
 

@@ -18,6 +18,7 @@ POSITIONAL = {"eval": "models", "chat": "models", "rank": "sources"}
 LONG = {"-c": "--cfg", "-i": "--info", "-p": "--package", "-m": "--multirun"}
 
 # command -> flags of its own, which stand for settings, and what they are for
+TALKS = ("chat",)  # commands that leave no run behind
 SHORTHANDS = {"chat": {"--web": "Talk in a page (web=true).", "--prompt TEXT": "Answer TEXT, whatever is in it."}}
 
 

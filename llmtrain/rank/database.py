@@ -50,8 +50,8 @@ CODES = {
     "57014": (f"did not answer within {WAIT} s", "look for what locks its tables"),
 }
 WORDS = {
-    "password authentication failed": ("refuses the user or the password", "correct them in the url"),
-    "no password supplied": ("wants a password", "give it in the url, or in ~/.pgpass"),
+    "password authentication failed": ("refuses this login", "correct PGUSER and PGPASSWORD, or ~/.pgpass"),
+    "no password supplied": ("wants a login", "set PGUSER and PGPASSWORD, or write ~/.pgpass"),
     "no pg_hba.conf entry": ("lets nobody in from this machine", "add a line to the server's pg_hba.conf"),
     "does not exist": ("or its user does not exist", "make it with `createdb`, or correct the url"),
     "refused": ("cannot be reached", "start the server, or correct host and port in the url"),
@@ -80,17 +80,33 @@ class Database:
     """
 
     def __init__(self, url: str | URL, space: str = ""):
+        self._prepare(url, space)
+        try:
+            self._explaining(lambda: self._transact(self._tables, writes=True))
+        except BaseException:
+            self.close()
+            raise
+
+    def _prepare(self, url: str | URL, space: str = "") -> None:
         self._url, self._space = _understood(url), space
         self.place = _place(self._url)
         self._sqlite = self._url.get_backend_name() == "sqlite"
         # In one process writers queue here, in order, where SQLite would let them poll; one of them writes for all.
         self._turn, self._waiting = threading.Lock(), deque[_Job[Any]]()
         self._engine = self._connected()
+
+    @classmethod
+    def reach(cls, url: str | URL) -> None:
+        """Ask whether votes could be kept there, and leave nothing behind. Raises ConfigError or StoreError if not."""
+        asked = cls.__new__(cls)
+        asked._prepare(url)
         try:
-            self._explaining(lambda: self._transact(self._tables, writes=True))
-        except BaseException:
-            self.close()
-            raise
+            may = asked.read(lambda c: c.scalar(text("SELECT has_database_privilege(current_database(), 'CREATE')")))
+        finally:
+            asked.close()
+        if not may:
+            forbids, remedy = CODES["42501"]
+            raise StoreError(f"{asked.place} {forbids}: {remedy}")
 
     def write(self, work: Callable[[Connection], T]) -> T:
         """Result of `work`, once its transaction is committed. It may run more than once until then.

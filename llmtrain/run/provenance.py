@@ -24,7 +24,7 @@ PACKAGES = (
 SHORTEST = 8  # characters of an environment value that is looked for; shorter ones would hit ordinary words
 
 ENVIRONMENT = re.compile(
-    r"(^|_)(TOKEN|SECRET|PASSWORD|PASSWD|PASSPHRASE|CREDENTIALS?)(_|$)|(API|ACCESS|SECRET|PRIVATE|AUTH)_?KEY", re.I
+    r"(^|_|^PG)(TOKEN|SECRET|PASSWORD|PASSWD|PASSPHRASE|CREDENTIALS?)(_|$)|(API|ACCESS|SECRET|PRIVATE|AUTH)_?KEY", re.I
 )
 SHAPES = re.compile(
     r"\b(hf_[A-Za-z0-9]{16,}|sk-(?=[\w-]*\d)[\w-]{16,}|gh[pousr]_[A-Za-z0-9]{16,}|github_pat_\w{16,}|glpat-[\w-]{16,}"

@@ -5,9 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from llmtrain.config.schema import Rank
-from llmtrain.errors import ConfigError, LlmtrainError
+from llmtrain.data import files as data_files
+from llmtrain.errors import ConfigError, InitError, LlmtrainError
 from llmtrain.run import directory, durable, lineage
 
+NO_MODELS = (".jsonl", ".json", ".csv", ".parquet", ".gz")  # a name that ends so is a file's
 OUTPUTS = "outputs.jsonl"  # what `sample` leaves, ranked or not
 
 
@@ -45,7 +47,9 @@ def _file(source: str, root: str, name: str) -> Path | None:
     if source == directory.LATEST:
         return lineage.resolve_file(source, root=root, name=name, stages=("sample",), file=OUTPUTS)
     if path.is_file():
-        return path.resolve()
+        return data_files.expand(str(path))[0].resolve()  # raises for a kind of file that nobody reads
+    if path.suffix in NO_MODELS and not path.exists():
+        raise InitError(f"{source}: there is no such file")
     if not durable.exists(path / directory.CONFIG):
         return None
     command = directory.read_config(path).get("command")

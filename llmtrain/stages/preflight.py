@@ -5,6 +5,7 @@ Cheap beside the run: of files the first usable row is read. No torch here, unle
 
 import logging
 import os
+import re
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
@@ -55,6 +56,9 @@ LATEST = {
 }
 
 
+MODELS = re.compile(r"^sample\.(init|policies):")  # as the sampling of rank calls what its user named as sources
+
+
 def check(config: Common, steps: Sequence[Step], made: Path) -> None:
     """Raises ConfigError with all that the stages `steps` of a command will not find.
 
@@ -63,7 +67,8 @@ def check(config: Common, steps: Sequence[Step], made: Path) -> None:
     faults = [*_machine(config), *_trackers(config)]
     for step in steps:
         prefix = "" if step.command == config.command else f"{step.command}."
-        faults += [prefix + fault for fault in _surroundings(step.config, made)]
+        found = [prefix + fault for fault in _surroundings(step.config, made)]
+        faults += [MODELS.sub("sources:", fault) for fault in found] if config.command == "rank" else found
     if faults:
         raise ConfigError("\n".join(dict.fromkeys(faults)))
 
@@ -71,9 +76,13 @@ def check(config: Common, steps: Sequence[Step], made: Path) -> None:
 def _surroundings(config: Any, made: Path) -> Iterator[str]:
     if config.command == "rank":
         yield from _answers(config, made)
+        yield from _database(config)
+        yield from _page(config)
         return
     yield from _models(config, made)
     if config.command == "chat":
+        if config.web:
+            yield from _page(config)
         return
     yield from _rows(config, made)
     if config.command == "ppo" and config.judge.name is not JudgeName.reward:
@@ -92,6 +101,26 @@ def _answers(config: Rank, made: Path) -> Iterator[str]:
             gather(files, config.answers, config.prompts, config.seed)
     except LlmtrainError as error:
         yield str(error)
+
+
+def _database(config: Rank) -> Iterator[str]:
+    if config.database is None:
+        return
+    from llmtrain.rank.database import Database  # the others need no database
+
+    try:
+        Database.reach(config.database)
+    except LlmtrainError as error:
+        yield f"database: {error}"
+
+
+def _page(config: Any) -> Iterator[str]:
+    from llmtrain.web.serve import listen  # the others need no server
+
+    try:
+        listen(config.page.host, config.page.port)
+    except LlmtrainError as error:
+        yield f"page: {error}"
 
 
 def make_root(root: str, command: str) -> None:

@@ -58,6 +58,11 @@ def serve(
         asyncio.run(_until(server, listener, lambda: announce(f"http://{names(host)[0]}:{number}"), poll))
 
 
+def listen(host: str, port: int) -> None:
+    """Try whether serve() could listen there. Raises UsageError."""
+    _bound(host, port).close()
+
+
 async def _until(
     server: uvicorn.Server, listener: socket.socket, announce: Callable[[], None], poll: Callable[[], bool]
 ) -> None:

@@ -34,8 +34,9 @@ def test_help_lists_recipes_groups_keys_examples_and_flags(command):
                 assert option in text
     for line in EXAMPLES[command]:
         assert f"llmtrain {command} {line}" in text
-    for word in ("Usage:", "seed=0", "--cfg job", "--multirun", "conf=RECIPE|FILE.yaml"):
+    for word in ("Usage:", "seed=0", "--cfg job", "conf=RECIPE|FILE.yaml"):
         assert word in text
+    assert ("--multirun" in text) == (command != "chat")  # which refuses it
 
 
 def test_the_chosen_option_is_marked():

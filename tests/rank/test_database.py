@@ -190,7 +190,7 @@ def test_no_message_tells_the_password(server, caplog):
     url = server.emptied()
     cases: dict[str, URL] = {
         "cannot be reached: start the server": url.set(port=1, password="hunter22"),
-        "refuses the user or the password": url.set(password="hunter22"),
+        "refuses this login: correct PGUSER and PGPASSWORD": url.set(password="hunter22"),
         "does not exist": url.set(database="hunter"),
     }
     for said, wrong in cases.items():
@@ -200,6 +200,18 @@ def test_no_message_tells_the_password(server, caplog):
         assert error.value.__suppress_context__
         for secret in ("hunter22", str(url.password)):
             assert secret not in str(error.value) + caplog.text
+
+
+def test_reaching_a_server_leaves_nothing_there(server):
+    Database.reach(server.emptied())
+    with server.connect() as other:
+        assert other.execute("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'").fetchone() == (0,)
+        other.execute("DROP ROLE IF EXISTS guest")
+        other.execute("CREATE ROLE guest LOGIN PASSWORD 'hunter22'")
+    with pytest.raises(StoreError, match="forbids this user to make or write tables: grant CREATE"):
+        Database.reach(server.url.set(username="guest", password="hunter22"))
+    with pytest.raises(StoreError, match="refuses this login"):
+        Database.reach(server.url.set(password="hunter22"))
 
 
 def test_without_psycopg(tmp_path):

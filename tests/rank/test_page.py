@@ -263,3 +263,32 @@ def test_a_ballot_stays_whole_whatever_is_done_to_it(session, chromium):
     rater = session.enter(chromium)
     assert rater.page.evaluate(WALK) == {"faults": [], "joined": "a,bcd", "left": "bd,a,c"}
     rater.close()
+
+
+def test_what_browsers_keep_from_pages_of_other_machines_is_not_missed(session, chromium):
+    """By plain http from elsewhere there is neither crypto.randomUUID nor a clipboard."""
+    rater = session.enter(chromium)
+    rater.page.add_init_script("delete Crypto.prototype.randomUUID; delete Navigator.prototype.clipboard")
+    rater.page.reload()
+    rater.page.wait_for_selector("#task:not([hidden])")
+    assert rater.page.evaluate("[typeof crypto.randomUUID, typeof navigator.clipboard]") == ["undefined"] * 2
+    rater.page.click("#open-link")
+    rater.page.wait_for_function("() => document.getElementById('url').value.includes('#k=')")
+    rater.page.click("#copy")
+    rater.page.get_by_text("Copied").wait_for()
+    rater.press("Escape", *"1" * len(rater.answers()), "Enter")
+    rater.sent(mine=1)
+    rater.close()
+
+
+def test_a_server_that_goes_when_all_is_ranked_alarms_nobody(session, chromium):
+    rater = session.enter(chromium)
+    for mine in (1, 2, 3):
+        rater.press(*"1" * len(rater.answers()), "Enter")
+        rater.sent(mine=mine)
+    assert rater.page.inner_text("#nothing-title") == "All is ranked"
+    session.server.stop()
+    rater.page.click("#look")
+    rater.page.get_by_text("The session has ended").wait_for()
+    assert not rater.page.is_visible("#banner") and not rater.page.is_visible("#bar-actions")
+    rater.page.context.close()

@@ -1,6 +1,6 @@
 """The page in a real browser: nothing runs, nothing is asked for, and everybody can read it."""
 
-import made
+import fakes
 import pytest
 from access import measured
 from browser import visit
@@ -23,7 +23,7 @@ def addresses(tmp_path_factory):
     alone = page.write([hostile(folder / "a", PAYLOADS)]).path
     for n, text in enumerate(PAYLOADS[:12]):
         config, argv = {"note": text}, ["llmtrain ppo", f"note={text}"]
-        made.run(folder / "s" / f"{n}-note", name=text, config=config, argv=argv, value=n / 10)
+        fakes.run(folder / "s" / f"{n}-note", name=text, config=config, argv=argv, value=n / 10)
     return [path.as_uri() for path in (alone, page.write([folder / "s"]).path)]
 
 

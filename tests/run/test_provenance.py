@@ -63,8 +63,9 @@ def test_values_of_secret_variables_go_wherever_they_stand(monkeypatch):
     monkeypatch.setenv("MY_SERVICE_TOKEN", "plain-looking-value")
     monkeypatch.setenv("TOKENIZERS_PARALLELISM", "falsehood")
     monkeypatch.setenv("SHORT_SECRET", "abc")
-    text = "init=/data/plain-looking-value/x falsehood abc"
-    assert redact(text) == f"init=/data/{HIDDEN}/x falsehood abc"
+    monkeypatch.setenv("PGPASSWORD", "hunter22hunter")
+    text = "init=/data/plain-looking-value/x falsehood abc hunter22hunter"
+    assert redact(text) == f"init=/data/{HIDDEN}/x falsehood abc {HIDDEN}"
 
 
 def test_nested_values():

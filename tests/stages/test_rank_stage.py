@@ -2,6 +2,7 @@
 
 import json
 import re
+import socket
 import threading
 import urllib.error
 import urllib.request
@@ -208,6 +209,17 @@ def test_what_is_named_is_looked_for_before_anything_is_written(answers, chain, 
     assert "no such run" in faults("runs/nothing")
     assert "is a run of `llmtrain reward`" in faults(chain.reward)
     assert "no finished run of `llmtrain sample" in faults("latest")
+    assert faults(chain.sft, "nope") == faults("nope") and faults("nope").startswith("sources: nope: no such run")
+    assert faults(tmp_path / "no.jsonl") == f"sources: {tmp_path / 'no.jsonl'}: there is no such file"
+    (tmp_path / "notes").write_text("hello")
+    assert f"sources: {tmp_path / 'notes'}: unknown file type" in faults(tmp_path / "notes")
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        assert f"page: 127.0.0.1:{port} cannot be listened on" in faults(answers, page={"port": port})
+    url = f"postgresql://127.0.0.1:{port}/votes"  # where nobody listens any more
+    assert f"database: the PostgreSQL database 'votes' on 127.0.0.1:{port} cannot be reached" in faults(
+        chain.sft, database=url
+    )
 
 
 def test_export_says_what_it_cannot_do(answers, chain, runs, tmp_path):

@@ -210,7 +210,8 @@ function save() {
 }
 
 async function copy() {
-  await navigator.clipboard.writeText(record()).then(
+  const copied = navigator.clipboard?.writeText(record()) ?? Promise.reject(); // none by plain http from elsewhere
+  await copied.then(
     () => say($("status"), "Copied as JSON."),
     () => say($("status"), "The browser did not allow copying. Take Save.", true),
   );

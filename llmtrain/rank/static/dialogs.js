@@ -131,7 +131,8 @@ export class Dialogs {
 
   async copy() {
     part("url").select();
-    await navigator.clipboard.writeText(part("url").value);
+    if (navigator.clipboard) await navigator.clipboard.writeText(part("url").value);
+    else document.execCommand("copy"); // by plain http from another machine there is no clipboard
     part("copy").textContent = "Copied";
   }
 }

@@ -3,7 +3,7 @@ import { el, me as whoAmI } from "./api.js";
 import { Ballot } from "./ballot.js";
 import { Cards, letter, words } from "./cards.js";
 import { Dialogs } from "./dialogs.js";
-import { Sender, kept } from "./send.js";
+import { Sender, kept, unique } from "./send.js";
 
 const part = (id) => document.getElementById(id);
 const SPEAKER = { system: "System", user: "Person", assistant: "Model" };
@@ -27,8 +27,12 @@ const name = (id) => cards.letters[id];
 
 // --- what is shown --------------------------------------------------------------------------------------------------
 
+const whole = () => progress !== null && progress.done >= progress.total;
+
 const sender = new Sender((error, seconds) => {
-  part("banner").hidden = error === null;
+  const left = error?.status === 0 && task === null && whole() && sender.left?.path === "/api/next";
+  if (left && !over) ended(); // with every ballot in, the server goes of its own accord
+  part("banner").hidden = error === null || left;
   if (error === null) return;
   const what = error.status === 0 ? "The server cannot be reached." : error.message;
   const safe = "What you entered is kept in this tab and sent again until it is stored; it counts once.";
@@ -62,9 +66,8 @@ function show(reply) {
 }
 
 function showNothing() {
-  const whole = progress.done >= progress.total;
-  part("nothing-title").textContent = whole ? "All is ranked" : "Nothing left for you";
-  part("nothing-text").textContent = whole
+  part("nothing-title").textContent = whole() ? "All is ranked" : "Nothing left for you";
+  part("nothing-text").textContent = whole()
     ? `Every prompt has its ballots; ${progress.mine} of them are yours. Thank you. You may close this page.`
     : `You have judged every prompt that is open to you: ${progress.mine}. What comes free appears here.`;
 }
@@ -181,8 +184,6 @@ function refused(error, path) {
   say(error.message);
   return path === "/api/vote" && [404, 409].includes(error.status); // this task is gone: on to the next
 }
-
-const unique = () => crypto.randomUUID();
 
 function forget(id, text) {
   return () => {

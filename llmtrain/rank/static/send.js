@@ -27,6 +27,15 @@ export const kept = {
 /** Unreachable, overloaded or failing for the moment: what may go better later. */
 const passing = (error) => error.status === 0 || error.status === 429 || error.status >= 500;
 
+/** A random UUID. crypto.randomUUID is missing where other machines get the page: by plain http, not from localhost. */
+export function unique() {
+  const bytes = crypto.getRandomValues(new Uint8Array(16));
+  bytes[6] = (bytes[6] & 0x0f) | 0x40; // version 4
+  bytes[8] = (bytes[8] & 0x3f) | 0x80;
+  const hex = [...bytes].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+  return hex.replace(/^(.{8})(.{4})(.{4})(.{4})/, "$1-$2-$3-$4-");
+}
+
 export class Sender {
   /** `trouble(error, seconds to the next try)` is told of each failed try, `trouble(null)` that it is over. */
   constructor(trouble) {
