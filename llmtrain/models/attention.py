@@ -5,6 +5,9 @@ Letters: N tokens in the row, S sequences, H heads, D head width.
 Sequences of like length are laid out as blocks [S_b, L_b], filled up on the right, and go through the fused causal
 kernel together. A causal query never sees what stands to its right: the filling changes no number, its gradient is 0.
 Compared with one kernel call per sequence this is what keeps rows of many short sequences fast.
+
+A prompt that several sequences share is laid out in each of them, but only here: everything else of a model runs over
+the row, where the prompt stands once. Its gradient is the sum over the sequences that took it.
 """
 
 from collections.abc import Iterator
@@ -30,16 +33,19 @@ ALIKE = 0.7  # a sequence joins a block when it is at least this share of the bl
 class Blocks:
     """How the tokens of a packed row are laid out for the kernel."""
 
-    take: list[Tensor]  # per block [S_b * L_b]: which token stands in each slot; filled slots repeat the first
-    shapes: list[tuple[int, int]]  # per block (S_b, L_b)
-    back: Tensor  # [N]: the slot of each token in all blocks' slots, one after the other
-    filled: int  # slots that hold no token of their own, worked on for the block's sake
+    take: Tensor  # [slots of all blocks, one after the other]: the token in each; filled slots repeat the first own
+    shapes: list[tuple[int, int]]  # per block (S_b, L_b), which are S_b * L_b slots
+    back: Tensor  # [N]: the slot of each token in the sequence that owns it
+    filled: int  # slots that hold no token of a sequence, worked on for the block's sake
 
 
-def blocks(bounds: Tensor) -> Blocks:
-    """Group the sequences of a row, bounds [S+1], into blocks of like length."""
+def blocks(bounds: Tensor, shared: Tensor | None = None) -> Blocks:
+    """Group the sequences of a row into blocks of like length; bounds [S+1] and shared [S,2] as Packed has them."""
     edges = bounds.cpu().numpy()
-    lengths = np.diff(edges)
+    owned = np.diff(edges)
+    prefix, end = np.zeros((2, len(owned)), dtype=np.int64) if shared is None else shared.cpu().numpy().T
+    held = end - prefix
+    lengths = held + owned
     order = np.argsort(-lengths, kind="stable")
     order = order[lengths[order] > 0]
     back = np.empty(int(edges[-1]), dtype=np.int64)
@@ -51,13 +57,15 @@ def blocks(bounds: Tensor) -> Blocks:
             stop += 1
         rows = order[start:stop]
         slots = np.arange(longest)
-        real = slots[None] < lengths[rows][:, None]
-        tokens = np.where(real, edges[rows][:, None] + slots[None], edges[rows][:, None])
-        back[tokens[real]] = used + np.flatnonzero(real)
-        take.append(torch.from_numpy(tokens.ravel()).to(bounds.device))
+        place = slots - held[rows][:, None]  # among the sequence's own tokens
+        own = (place >= 0) & (place < owned[rows][:, None])
+        tokens = edges[rows][:, None] + np.where(own, place, 0)
+        back[tokens[own]] = used + np.flatnonzero(own)
+        take.append(np.where(place < 0, prefix[rows][:, None] + slots, tokens).ravel())
         shapes.append((len(rows), longest))
         used, start = used + tokens.size, stop
-    return Blocks(take, shapes, torch.from_numpy(back).to(bounds.device), used - int(lengths.sum()))
+    laid, found = (torch.from_numpy(x).to(bounds.device) for x in (np.concatenate(take), back))
+    return Blocks(laid, shapes, found, used - int(lengths.sum()))
 
 
 UNKNOWN = ("softcap", "s_aux", "position_bias")  # what some architectures add to plain attention
@@ -91,11 +99,12 @@ def attend(
 ) -> tuple[Tensor, None]:
     """query [1,H,N,D], key and value [1,H_kv,N,D] -> ([1,N,H,D], None), causal inside each sequence."""
     layout = checked(module, llmtrain_blocks, sliding_window, extra)
-    q, k, v = (x[0].transpose(0, 1) for x in (query, key, value))  # [N,H,D]
+    sizes = [rows * length for rows, length in layout.shapes]
+    laid = (x[0].transpose(0, 1).index_select(0, layout.take).split(sizes) for x in (query, key, value))
     grouped = query.shape[1] != key.shape[1]
     parts = []
-    for take, (rows, length) in zip(layout.take, layout.shapes, strict=True):
-        bq, bk, bv = (x.index_select(0, take).unflatten(0, (rows, length)).transpose(1, 2) for x in (q, k, v))
+    for (rows, length), *block in zip(layout.shapes, *laid, strict=True):
+        bq, bk, bv = (x.unflatten(0, (rows, length)).transpose(1, 2) for x in block)
         out = F.scaled_dot_product_attention(
             bq, bk, bv, is_causal=True, scale=scaling, enable_gqa=grouped, dropout_p=dropout if module.training else 0.0
         )

@@ -209,14 +209,14 @@ def hidden(model: PreTrainedModel, packed: Packed) -> Tensor:
             input_ids=packed.ids[None],
             position_ids=packed.positions[None],
             use_cache=False,
-            llmtrain_blocks=blocks(packed.bounds),
+            llmtrain_blocks=blocks(packed.bounds, packed.shared),
         )
     return out.last_hidden_state[0]
 
 
 def filling(packed: Packed) -> int:
     """Slots that a forward works on beside the row's own tokens: attention's blocks are filled up, nothing else is."""
-    return blocks(packed.bounds).filled
+    return blocks(packed.bounds, packed.shared).filled
 
 
 def precision(model: PreTrainedModel) -> AbstractContextManager[None]:

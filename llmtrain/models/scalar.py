@@ -5,6 +5,7 @@ Saved as a plain Hugging Face sequence-classification directory with one label; 
 """
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -16,7 +17,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from llmtrain.data.pack import Packed
+from llmtrain.data.pack import Ids, Packed, behind, by_tokens, in_common
 from llmtrain.errors import CheckpointError, InitError
 from llmtrain.models import causal
 from llmtrain.models.attention import PACKED
@@ -42,6 +43,13 @@ class ScalarModel(nn.Module):
     def scores(self, packed: Packed) -> Tensor:
         """[S] score at the last token of each sequence, from its stored length (correctness B2), at least float32."""
         return self._head(causal.hidden(self.model, packed).index_select(0, packed.last))
+
+    def judged(self, prompts: Sequence[Ids], answers: Sequence[Ids], micro_tokens: int) -> Tensor:
+        """[S] scores of answers behind their prompts, in micro-batches; what stands side by side shares its prompt."""
+        lengths = [len(p) + len(a) for p, a in zip(prompts, answers, strict=True)]
+        parts = by_tokens(lengths, micro_tokens, in_common(prompts))
+        rows = (behind([prompts[i] for i in part], [answers[i] for i in part]) for part in parts)
+        return torch.cat([self.scores(row.to(self.bias.device)) for row in rows])
 
     def _head(self, states: Tensor) -> Tensor:
         return self.model.get_submodule("score")(wide(states)).squeeze(-1) + self.bias

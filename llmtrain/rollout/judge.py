@@ -6,7 +6,6 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from llmtrain.data.pack import by_tokens, pack
 from llmtrain.data.records import Prompt
 from llmtrain.models.scalar import ScalarModel
 from llmtrain.rollout.rules import Score, ask
@@ -25,13 +24,10 @@ class RewardJudge:
 
     def __init__(self, model: ScalarModel, micro_tokens: int):
         self.model, self.micro_tokens = model, micro_tokens
-        self.device = next(model.parameters()).device
 
     @torch.no_grad()
     def score(self, prompts: Sequence[Prompt], ids: Sequence[list[int]], answers: Sequence[Completion]) -> Tensor:
-        rows = [asked + a.ids for asked, a in zip(ids, answers, strict=True)]
-        parts = by_tokens([len(row) for row in rows], self.micro_tokens)
-        return torch.cat([self.model.scores(pack([rows[i] for i in part]).to(self.device)).cpu() for part in parts])
+        return self.model.judged(ids, [answer.ids for answer in answers], self.micro_tokens).cpu()
 
 
 class TextJudge:

@@ -122,6 +122,7 @@ def run(config: DPO, path: Path) -> dict:
         lineage.write(path, {"init": origin, "reference": origin}, {"data": rows.source.digest})
         session.count(rows.counts)
         learner = Preferences(config, model, reference, tokenizer, rows, held, session)
+        del reference  # a whole model; the learner has its log-probabilities
         total = setup.steps_of(config, learner.order.steps_per_epoch)
         stop = setup.stop_of(config.stop)
         best = stop.metric if stop else "eval/accuracy"

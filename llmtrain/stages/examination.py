@@ -11,7 +11,6 @@ from transformers import PreTrainedTokenizerBase
 from llmtrain.config.schema import Eval, Reward
 from llmtrain.data.microworld.rows import probes
 from llmtrain.data.microworld.world import World
-from llmtrain.data.pack import Ids, by_tokens, pack
 from llmtrain.data.records import Kind, Message
 from llmtrain.data.split import Split
 from llmtrain.errors import InitError
@@ -69,7 +68,7 @@ class Examination:
         demonstrations = self.demonstrations()
         shift = float(demonstrations.mean()) if centred else 0.0
         self.record = report.record(judged, shift)
-        best = self._best(self.held)
+        best = judged.scores[judged.best]
         values = report.card(judged) | {
             "eval/best_mean": float(best.mean()) - shift,
             "eval/best_sd": float(best.std(correction=0)),
@@ -83,11 +82,7 @@ class Examination:
 
     def demonstrations(self) -> Tensor:
         """Scores of the best answers of the first training prompts, the demonstrations at hand (correctness B6)."""
-        return self._best(self.shown)
-
-    def _best(self, prompts: Ids) -> Tensor:
-        """Scores of the best answers of each prompt."""
-        return torch.cat([self.model.scores(b.packed)[b.best] for b in self.rankings.batches(prompts)])
+        return torch.cat([self.model.scores(b.packed)[b.best] for b in self.rankings.batches(self.shown)])
 
     def _pairs(self, batches: list[Ranked]) -> report.Judged:
         """Every pair of the rankings, as the judge sees it."""
@@ -115,8 +110,8 @@ class Examination:
         if self.world is None:
             return {}
         rows = probes(World(self.world), "validation", PROBES, 0)
-        chosen = self.score([(row["prompt"], row["chosen"]) for row in rows])
-        rejected = self.score([(row["prompt"], row["rejected"]) for row in rows])
+        both = self.score([(row["prompt"], row[side]) for row in rows for side in ("chosen", "rejected")])
+        chosen, rejected = both.view(-1, 2).unbind(1)
         right: dict[str, list[float]] = defaultdict(list)
         for row, value in zip(rows, statistics.correct(chosen - rejected).tolist(), strict=True):
             right[f"{'exam' if row['kind'] == 'wrong' else 'probe'}/{row['family']}/{row['kind']}"].append(value)
@@ -124,13 +119,9 @@ class Examination:
 
     def score(self, pairs_of_text: list[tuple[str, str]]) -> Tensor:
         """[n] scores of (request, answer) texts."""
-        rows = [
-            encode_prompt(self.tokenizer, [Message("user", asked)]) + encode_answer(self.tokenizer, answer)
-            for asked, answer in pairs_of_text
-        ]
-        parts = by_tokens([len(row) for row in rows], self.rankings.micro_tokens)
-        device = self.rankings.device
-        return torch.cat([self.model.scores(pack([rows[i] for i in part]).to(device)) for part in parts])
+        prompts = [encode_prompt(self.tokenizer, [Message("user", asked)]) for asked, _ in pairs_of_text]
+        answers = [encode_answer(self.tokenizer, answer) for _, answer in pairs_of_text]
+        return self.model.judged(prompts, answers, self.rankings.micro_tokens)
 
 
 @torch.no_grad()

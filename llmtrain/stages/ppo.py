@@ -13,7 +13,7 @@ from llmtrain.config.ppo import ADVANTAGE
 from llmtrain.config.schema import PPO
 from llmtrain.data import overlap
 from llmtrain.data.order import Rows, epoch_order
-from llmtrain.data.pack import Packed, Targets, after, by_tokens, pack
+from llmtrain.data.pack import Packed, Targets, after, behind, by_tokens, in_common
 from llmtrain.errors import TrainingError
 from llmtrain.evaluate import overoptimisation
 from llmtrain.loop.fit import fit
@@ -155,13 +155,16 @@ class Alignment(Policy):
     def _minibatches(self, rollout: Rollout, step: int, epoch: int) -> Iterator[list[list[int]]]:
         """Rows of the micro-batches of each minibatch of a pass, the minibatches equal to within one sequence.
 
-        The first pass takes the rows in the order they were drawn in, each later one a new permutation.
+        The first pass takes the rows in the order they were drawn in, each later one a new permutation of the prompts:
+        the answers to one stay side by side, so that the prompt goes through the models once for them.
         """
-        n = len(rollout)
-        order = epoch_order(self.config.seed, step, n, f"ppo epoch {epoch}") if epoch else np.arange(n)
+        n, k = len(rollout), self.config.advantage.answers
+        prompts = epoch_order(self.config.seed, step, n // k, f"ppo epoch {epoch}") if epoch else np.arange(n // k)
+        order = (prompts[:, None] * k + np.arange(k)).ravel()
         for chosen in np.array_split(order, min(self.config.minibatches, n)):
             lengths = [len(rollout.prompts[i]) + len(rollout.responses[i]) for i in chosen]
-            yield [chosen[part].tolist() for part in by_tokens(lengths, self.config.batch.micro_tokens)]
+            held = in_common([rollout.prompts[i] for i in chosen])
+            yield [chosen[part].tolist() for part in by_tokens(lengths, self.config.batch.micro_tokens, held)]
 
     def _token_batch(self, part: Experience, first: bool) -> LearntBatch:
         packed, wanted = self._pack(part.prompts, part.responses)
@@ -173,7 +176,7 @@ class Alignment(Policy):
         return LearntBatch(packed, wanted, old_logp, advantages, values, returns, first)
 
     def _pack(self, prompts: list[list[int]], responses: list[list[int]]) -> tuple[Packed, Targets]:
-        packed = pack([p + r for p, r in zip(prompts, responses, strict=True)])
+        packed = behind(prompts, responses)
         wanted = after(packed, [len(p) for p in prompts])
         return packed.to(self.model.device), wanted.to(self.model.device)
 

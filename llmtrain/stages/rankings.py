@@ -1,6 +1,7 @@
 """Batches of ranked answers, for the stages that learn from rankings: reward and dpo.
 
-All answers of a prompt stand in one micro-batch, so a prompt's pairs are one term of the loss (correctness B3).
+All answers of a prompt stand in one micro-batch, so a prompt's pairs are one term of the loss (correctness B3); the
+prompt itself goes through the model once for all of them.
 """
 
 from collections.abc import Callable
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor
 
 from llmtrain.data.cache import Table
-from llmtrain.data.pack import Ids, Packed, Targets, after, by_tokens, pack
+from llmtrain.data.pack import Ids, Packed, Targets, after, behind, by_tokens
 from llmtrain.data.split import Split
 from llmtrain.errors import DataError
 from llmtrain.models import causal
@@ -19,7 +20,7 @@ from llmtrain.models import causal
 
 @dataclass(frozen=True)
 class Ranked:
-    """S answers of several prompts, each packed behind its prompt."""
+    """S answers of several prompts, packed behind them."""
 
     packed: Packed
     targets: Targets  # the answers' tokens, EOS included
@@ -53,8 +54,7 @@ class Rankings:
         self.prompts = len(table)
         self.first = np.concatenate([[0], sizes.cumsum()])  # index of each prompt's first answer
         self.answers = int(self.first[-1])
-        prompt_tokens = table.lengths("prompt") * sizes
-        self.cost = prompt_tokens + table.lengths("responses")
+        self.cost = table.lengths("prompt") + table.lengths("responses")
 
     def check(self, split: Split, what: str) -> None:
         """Raises DataError when the training or the held-out prompts hold nothing to compare."""
@@ -69,35 +69,31 @@ class Rankings:
         ]
 
     def _batch(self, prompts: Ids) -> Ranked:
-        sequences: list[np.ndarray] = []
-        starts: list[int] = []
+        asked: list[np.ndarray] = []
+        answers: list[np.ndarray] = []
         group: list[int] = []
         ranks: list[float] = []
         best: list[bool] = []
         rows: list[int] = []
-        lengths: list[int] = []
         items = 0.0
         for number, row in enumerate(prompts):
-            prompt = self.table.column("prompt")[row]
             sizes = self.table.column("response_lengths")[row]
             own = self.table.column("ranks")[row]
-            for answer in np.split(self.table.column("responses")[row], sizes.cumsum()[:-1]):
-                sequences.append(np.concatenate([prompt, answer]))
-                starts.append(len(prompt))
-                lengths.append(len(answer))
+            asked += [self.table.column("prompt")[row]] * len(sizes)
+            answers += np.split(self.table.column("responses")[row], sizes.cumsum()[:-1])
             group += [number] * len(sizes)
             ranks += own.tolist()
             best += (own == own.min()).tolist()
             rows += range(self.first[row], self.first[row + 1])
             items += self.items(own)
-        packed = pack(sequences)
+        packed = behind(asked, answers)
         return Ranked(
             packed.to(self.device),
-            after(packed, starts).to(self.device),
+            after(packed, [len(prompt) for prompt in asked]).to(self.device),
             torch.tensor(group, device=self.device),
             torch.tensor(ranks, device=self.device),
             torch.tensor(best, device=self.device),
             torch.tensor(rows, device=self.device),
-            torch.tensor(lengths, device=self.device),
+            torch.tensor([len(answer) for answer in answers], device=self.device),
             items,
         )

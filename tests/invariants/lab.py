@@ -34,7 +34,7 @@ SMALL = dict(
     vocab_size=23, layers=2, width=16, heads=2, ffn_width=24, context=48, tie_embeddings=False,
     embedding_std=0.6, init_std=0.0, dropout=0.0, eos_id=EOS, pad_id=PAD,
 )  # fmt: skip
-PROMPTS = [[(5 * i + 3 * j) % 20 + 2 for j in range(n)] for i, n in enumerate([4, 9, 1, 7, 4, 12, 2, 9])]
+PROMPTS = [[(7 * i + 3 * j) % 20 + 2 for j in range(n)] for i, n in enumerate([4, 9, 1, 7, 4, 12, 2, 9])]
 
 
 def model(architecture: str, seed: int = 0, **changes: Any) -> PreTrainedModel:
@@ -66,7 +66,7 @@ def _replaced(node: Any, changes: dict[str, Any]) -> Any:
 
 @dataclass
 class Alone:
-    """What a learner wants of a session: one process, nobody who interrupts it."""
+    """What a learner wants of a session: one process, nobody who interrupts it, no files."""
 
     path: Path = Path("nowhere")
     mesh: Mesh = field(default_factory=lambda: Mesh(0, 1, CPU, torch.float32))

@@ -172,6 +172,12 @@ def running_positions(right, sequences) -> pack.Packed:
     return replace(row, positions=torch.arange(len(row.ids)))
 
 
+def at_the_prompt(right, prompts, answers) -> pack.Packed:
+    row = right(prompts, answers)
+    held = row.shared[:, 1] - row.shared[:, 0]
+    return replace(row, positions=row.positions - torch.repeat_interleave(held, row.bounds.diff()))
+
+
 def half_detached(right, values, *args, **options) -> ppo.ValueLoss:
     return right((values + values.detach()) / 2, *args, **options)
 
@@ -241,7 +247,8 @@ def two_to_a_step(right, shape, step, **options) -> float:
 
 
 EARLY = property(lambda row: row.bounds[1:] - 2)
-ONE_BLOCK = value(causal, "blocks", lambda bounds: attention.blocks(bounds[[0, -1]]))
+NEIGHBOUR = property(lambda row: torch.arange(-1, len(row.ids) - 1))
+ONE_BLOCK = value(causal, "blocks", lambda bounds, _: attention.blocks(bounds[[0, -1]]))
 UNCHECKED = together(*(value(causal, name, lambda *_: None) for name in ("self_test", "dropout_test")))
 DROPOUT = everywhere(causal.without_dropout, lambda right, config, dropout: config)
 SMOOTHING = value(combinations, "CHECKS", [c for c in combinations.CHECKS if c[1] is not combinations._dpo])
@@ -249,11 +256,12 @@ GPT2: dict[str, Any] = {"architecture": "gpt2"}
 LLAMA: dict[str, Any] = {"architecture": "llama"}
 OPT: dict[str, Any] = {"architecture": "opt"}
 SFT: dict[str, Any] = {"command": "sft"}
+ONE: dict[str, Any] = {"answers": 1}
 Learner, Preferences, Judging = ppo_stage.Alignment, dpo_stage.Preferences, reward_stage.Judging
 
 MUTATIONS = [
     Mutation(1, "temperature on one side only", everywhere(causal.logprobs_at, training_alone), GPT2),
-    Mutation(2, "old log-probabilities not shuffled along", method(Experience, "rows", old_logp_stays), LLAMA),
+    Mutation(2, "old log-probabilities not shuffled along", method(Experience, "rows", old_logp_stays), LLAMA | ONE),
     Mutation(3, "reference scored without temperature", everywhere(causal.logprobs_at, policy_alone), GPT2),
     Mutation(4, "score one slot late where padding is", everywhere(rewards.last_token, one_slot_late)),
     Mutation(4, "padding in the mean of the whitening", everywhere(masked.masked_mean, padding_counts)),
@@ -263,8 +271,16 @@ MUTATIONS = [
     Mutation(7, "score read one token early", value(pack.Packed, "last", EARLY), LLAMA | {"pad": lab.EOS}),
     Mutation(8, "positions run on through the row", everywhere(pack.pack, running_positions), OPT),
     Mutation(8, "documents see each other", together(ONE_BLOCK, UNCHECKED), LLAMA),
+    Mutation(
+        8,
+        "answers do not see the prompt they share",
+        everywhere(attention.blocks, lambda right, bounds, _: right(bounds)),
+        LLAMA,
+    ),
+    Mutation(8, "answers stand at the positions of the prompt", everywhere(pack.behind, at_the_prompt), GPT2),
+    Mutation(8, "first token predicted by the answer before", value(pack.Packed, "before", NEIGHBOUR), LLAMA),
     Mutation(9, "documents see each other", ONE_BLOCK, GPT2),
-    Mutation(10, "mean of means", method(Learner, "loss", means), LLAMA),
+    Mutation(10, "mean of means", method(Learner, "loss", means), LLAMA | ONE),
     Mutation(11, "minibatches do nothing", value(np, "array_split", lambda x, n: [x]), {"minibatches": 4}),
     Mutation(12, "k3 in the reward", everywhere(rewards.shaped_rewards, k3_rewards)),
     Mutation(12, "sign of the KL", everywhere(rewards.shaped_rewards, kl_pays)),
@@ -276,8 +292,8 @@ MUTATIONS = [
     Mutation(17, "values one slot off", everywhere(advantages.gae, values_shifted)),
     Mutation(18, "returns from whitened advantages", everywhere(advantages.gae, whitened_returns)),
     Mutation(19, "rows in the order of storage", method(Rollout, "rows", in_storage)),
-    Mutation(20, "same order in each pass", everywhere(order.epoch_order, one_order)),
-    Mutation(20, "unseeded permutation", everywhere(order.epoch_order, any_order)),
+    Mutation(20, "same order in each pass", everywhere(order.epoch_order, one_order), ONE),
+    Mutation(20, "unseeded permutation", everywhere(order.epoch_order, any_order), ONE),
     Mutation(21, "dropout left on", together(DROPOUT, UNCHECKED), GPT2),
     Mutation(22, "cached reference in another order", method(Preferences, "_reference", shifted_cache), LLAMA),
     Mutation(23, "sign of h", lambda m: m.setitem(dpo.LOSSES, "sigmoid", sign_of_h), GPT2),

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from transformers import AutoModelForCausalLM, GPTNeoXConfig, OPTConfig, PreTrainedModel
 
-from llmtrain.data.pack import after, pack
+from llmtrain.data.pack import after, behind, pack
 from llmtrain.models import causal, scalar
 from llmtrain.rollout.judge import RewardJudge
 from llmtrain.rollout.sample import Completion, generate
@@ -82,20 +82,27 @@ def test_F7_score_is_read_at_the_stored_length_whoever_stands_beside(architectur
 
 
 @loadable
-def test_F8_documents_lose_packed_what_they_lose_alone(architecture, tmp_path):
-    """Against transformers' own attention, a document at a time, gradients included."""
+def test_F8_documents_and_answers_lose_packed_what_they_lose_alone(architecture, tmp_path):
+    """Against transformers' own attention, a sequence at a time, gradients included; two prompts have three answers."""
     model = causal.load(saved(architecture, tmp_path), device=lab.CPU)
     plain = deepcopy(model)
     plain.set_attn_implementation("eager")
     rows = [p for p in lab.PROMPTS if len(p) > 1]
-    alone = []
-    for ids in rows:
-        logp = plain(torch.tensor([ids]), use_cache=False).logits[0, :-1].log_softmax(-1)
-        alone.append(-logp.gather(1, torch.tensor(ids[1:])[:, None]).squeeze(1))
-    packed = losses(model, rows)
-    torch.testing.assert_close(packed, torch.cat(alone), atol=1e-5, rtol=0)
-    ours, theirs = gradient(model, packed.sum()), gradient(plain, torch.cat(alone).sum())
-    torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-4)
+    answers = [[7], [4, 9, 1], [3, 1], *lab.PROMPTS[3:6]]
+    prompts = [rows[0]] * 3 + [rows[1]] * 3
+    row = behind(prompts, answers)
+    packed = [losses(model, rows), -causal.logprobs(model, row, after(row, [len(p) for p in prompts]))]
+    for ours, sequences, starts in (
+        (packed[0], rows, [1] * len(rows)),
+        (packed[1], [p + a for p, a in zip(prompts, answers, strict=True)], [len(p) for p in prompts]),
+    ):
+        alone = []
+        for ids, start in zip(sequences, starts, strict=True):
+            logp = plain(torch.tensor([ids]), use_cache=False).logits[0, start - 1 : -1].log_softmax(-1)
+            alone.append(-logp.gather(1, torch.tensor(ids[start:])[:, None]).squeeze(1))
+        torch.testing.assert_close(ours, torch.cat(alone), atol=1e-5, rtol=0)
+        theirs = gradient(plain, torch.cat(alone).sum())
+        torch.testing.assert_close(gradient(model, ours.sum()), theirs, atol=1e-4, rtol=1e-4)
 
 
 @both

@@ -39,8 +39,11 @@ def test_F1_first_minibatch_has_ratio_1_no_kl_and_clips_nothing(architecture):
 
 
 @both
-def test_F2_without_a_learning_rate_the_ratio_stays_1_in_every_minibatch(architecture):
-    changes = {"optimizer": {"lr": 0.0}, "advantage": {"critic_lr": 0.0}, "ppo_epochs": 3, "minibatches": 4}
+@pytest.mark.parametrize("answers", [1, 2])
+def test_F2_without_a_learning_rate_the_ratio_stays_1_in_every_minibatch(architecture, answers):
+    """The answers to a prompt share it in every pass."""
+    advantage = {"critic_lr": 0.0, "answers": answers}
+    changes = {"optimizer": {"lr": 0.0}, "advantage": advantage, "ppo_epochs": 3, "minibatches": 4}
     learner = lab.alignment(lab.model(architecture), **changes)
     optimizer, seen = setup.optimizer_of(learner.config, learner.trained, {"critic.": 0.0}), 0
     learner.trained.train()
@@ -75,10 +78,13 @@ def gradients(learner: ppo.Alignment, learnt: Experience, parts: int, mesh: Mesh
     return optimizer.grads[0]
 
 
-@both
-def test_F10_micro_batches_and_processes_change_no_gradient(architecture):
-    """In float64, where 1e-9 is far above rounding. The same over real processes: tests/launch."""
-    learner = lab.alignment(lab.model(architecture))
+@pytest.mark.parametrize(("architecture", "answers"), [("gpt2", 1), ("llama", 1), ("gpt2", 4)])
+def test_F10_micro_batches_and_processes_change_no_gradient(architecture, answers):
+    """In float64, where 1e-9 is far above rounding. The same over real processes: tests/launch.
+
+    Cuts between the answers to a prompt change nothing either; not of Llama, whose norms are float32 whatever comes in.
+    """
+    learner = lab.alignment(lab.model(architecture), advantage={"answers": answers})
     learnt = lab.learnt(learner.roll_out(0), kl_coef=0.1, gamma=1.0, lam=0.95)
     learner.moved, learner.ratio_max = {"kl": 0.0, "tokens": 0.0}, 0.0
     learner.trained.double()
@@ -102,8 +108,11 @@ def test_F11_optimizer_steps_are_epochs_times_minibatches(minibatches):
         assert taken == 2 * min(minibatches, answers) == learner.due()
 
 
-def test_F20_each_pass_has_its_own_order_and_covers_every_sequence_once(monkeypatch):
-    learner = lab.alignment(lab.model("gpt2"), ppo_epochs=3, minibatches=2, scorer=lab.Rule(len))
+@pytest.mark.parametrize("answers", [1, 2])
+def test_F20_each_pass_has_its_own_order_and_covers_every_sequence_once(answers, monkeypatch):
+    """With several answers to a prompt the prompts are what is put in order: their answers share them."""
+    advantage = {"answers": answers}
+    learner = lab.alignment(lab.model("gpt2"), ppo_epochs=3, minibatches=2, scorer=lab.Rule(len), advantage=advantage)
     taken: list[int] = []
     rows = Experience.rows
     monkeypatch.setattr(Experience, "rows", lambda self, index: taken.extend(index) or rows(self, index))
@@ -118,6 +127,7 @@ def test_F20_each_pass_has_its_own_order_and_covers_every_sequence_once(monkeypa
     assert len(first) == len(second) == 3
     for order in first + second:
         assert sorted(order) == list(range(8))
+        assert all(order[i + j] == order[i] + j for i in range(0, 8, answers) for j in range(answers))
     assert len({tuple(order) for order in first}) == 3
     assert first[1:] != second[1:]
     assert passes(0) == first  # drawn from (seed, step, epoch) alone

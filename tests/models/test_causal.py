@@ -164,7 +164,7 @@ def test_an_architecture_with_other_attention_is_refused(tmp_path):
 
 def test_self_test_finds_an_architecture_that_mixes_sequences(model, monkeypatch):
     causal.self_test(model, "here")
-    monkeypatch.setattr(causal, "blocks", lambda bounds: attention.blocks(bounds[[0, -1]]))
+    monkeypatch.setattr(causal, "blocks", lambda bounds, _: attention.blocks(bounds[[0, -1]]))
     with pytest.raises(InitError, match="here: .*not supported"):
         causal.self_test(model, "here")
 

@@ -11,6 +11,7 @@ from transformers import AutoModelForSequenceClassification
 from llmtrain.data.pack import pack
 from llmtrain.errors import CheckpointError, InitError
 from llmtrain.models import attention, causal, scalar
+from llmtrain.objectives.ranking import kway_loss
 
 CPU = torch.device("cpu")
 
@@ -29,6 +30,25 @@ def test_f7_the_score_is_the_value_at_the_last_token(scorer, sequences):
     torch.testing.assert_close(scores, scorer(row)[last])
     alone = torch.cat([scorer.scores(pack([s])) for s in sequences])
     torch.testing.assert_close(scores, alone, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("micro_tokens", [1, 40, 1000])
+def test_judged_answers_share_prompts_and_lose_what_each_loses_alone(scorer, sequences, tmp_path, micro_tokens):
+    """Scores within 1e-5 of transformers', an answer at a time, and the gradient of a ranking loss as near."""
+    scalar.save(scorer, words(61), tmp_path)
+    alone = AutoModelForSequenceClassification.from_pretrained(tmp_path, dtype=torch.float32)
+    prompts = [sequences[0]] * 4 + [sequences[2]] * 2 + [sequences[3]]
+    answers = [[1 + (5 * i + t) % 60 for t in range(1 + 3 * i % 8)] for i in range(7)]
+    ours = scorer.judged(prompts, answers, micro_tokens)
+    rows = [torch.tensor([p + a]) for p, a in zip(prompts, answers, strict=True)]
+    theirs = torch.cat([alone(row, attention_mask=torch.ones_like(row)).logits[0] for row in rows])
+    torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=0)
+    group, ranks = torch.tensor([0, 0, 0, 0, 1, 1, 2]), torch.tensor([1.0, 2, 2, 3, 2, 1, 1])
+    losses = [kway_loss(scores, group, ranks)[0] for scores in (ours, theirs)]
+    torch.testing.assert_close(*losses, atol=1e-5, rtol=0)
+    sum(losses).backward()
+    for mine, other in zip(scorer.model.parameters(), alone.parameters(), strict=True):
+        torch.testing.assert_close(mine.grad, other.grad, atol=1e-5, rtol=1e-4)
 
 
 @torch.no_grad()
@@ -117,7 +137,7 @@ def test_a_scorer_that_mixes_sequences_or_drops_out_is_refused(made, scorer, mod
 
     make()
     with monkeypatch.context() as patch:
-        patch.setattr(causal, "blocks", lambda bounds: attention.blocks(bounds[[0, -1]]))
+        patch.setattr(causal, "blocks", lambda bounds, _: attention.blocks(bounds[[0, -1]]))
         with pytest.raises(InitError, match="ForSequenceClassification .*not supported"):
             make()
     plain = causal.hidden
