@@ -1,7 +1,7 @@
 """The page in a real browser: nothing runs, nothing is asked for, and everybody can read it."""
 
-import fakes
 import pytest
+import written
 from access import measured
 from browser import visit
 from rank.payloads import PAYLOADS
@@ -23,7 +23,7 @@ def addresses(tmp_path_factory):
     alone = page.write([hostile(folder / "a", PAYLOADS)]).path
     for n, text in enumerate(PAYLOADS[:12]):
         config, argv = {"note": text}, ["llmtrain ppo", f"note={text}"]
-        fakes.run(folder / "s" / f"{n}-note", name=text, config=config, argv=argv, value=n / 10)
+        written.run(folder / "s" / f"{n}-note", name=text, config=config, argv=argv, value=n / 10)
     return [path.as_uri() for path in (alone, page.write([folder / "s"]).path)]
 
 

@@ -1,8 +1,8 @@
 """Thinning and averaging of curves, and which there are."""
 
-import fakes
 import numpy as np
 import pytest
+import written
 
 from llmtrain.report import collect, curves
 
@@ -33,7 +33,7 @@ def test_running_mean_by_hand():
 def test_numbers_that_were_logged_twice_become_curves(tmp_path):
     rows = [{"step": n, "train/loss": 1 / n, "train/lr": 0.1} for n in range(1, 9)]
     rows.append({"step": 8, "eval/loss": 0.5})
-    drawn = curves.charts(collect.read(fakes.run(tmp_path / "r", "sft", rows=rows), "r"), 50)
+    drawn = curves.charts(collect.read(written.run(tmp_path / "r", "sft", rows=rows), "r"), 50)
     assert [(c.title, [k.name for k in c.keys]) for c in drawn] == [
         ("Loss", ["training", "held out"]),
         ("Learning rate", ["training"]),
@@ -43,14 +43,14 @@ def test_numbers_that_were_logged_twice_become_curves(tmp_path):
 def test_the_step_that_was_kept_is_marked_unless_it_is_the_newest_of_a_run_that_keeps_no_best(tmp_path):
     rows = [{"step": n, "train/loss": 1.0} for n in (1, 9, 12)]
     given = ((9, {}), (12, {}), (12, {"loop": {"keep_best": 1}}))
-    runs = [fakes.run(tmp_path / f"{n}", rows=rows, kept=kept, config=own) for n, (kept, own) in enumerate(given)]
+    runs = [written.run(tmp_path / f"{n}", rows=rows, kept=kept, config=own) for n, (kept, own) in enumerate(given)]
     drawn = [curves.charts(collect.read(path, "r"), 50)[0] for path in runs]
     assert [">kept<" in chart.svg for chart in drawn] == [True, False, True]
 
 
 def test_several_runs_share_a_picture_where_two_have_the_number(tmp_path):
     rows = [{"step": n, "ppo/entropy": 1.0, "ppo/score": 2.0} for n in (1, 2)]
-    runs = [collect.read(fakes.run(tmp_path / name, rows=rows), name) for name in "ab"]
-    alone = collect.read(fakes.run(tmp_path / "c", rows=[{"step": n, "train/loss": 1.0} for n in (1, 2)]), "c")
+    runs = [collect.read(written.run(tmp_path / name, rows=rows), name) for name in "ab"]
+    alone = collect.read(written.run(tmp_path / "c", rows=[{"step": n, "train/loss": 1.0} for n in (1, 2)]), "c")
     titles = [chart.title for chart in curves.overlaid([*runs, alone], 50)]
     assert "Entropy" in titles and "Score of the judge, rollouts" in titles and not any("Loss" in t for t in titles)

@@ -6,8 +6,8 @@ import time
 from html.parser import HTMLParser
 from pathlib import Path
 
-import fakes
 import pytest
+import written
 from rank.payloads import HOST, PAYLOADS
 from typer.testing import CliRunner
 
@@ -45,7 +45,7 @@ class Skeleton(HTMLParser):
 def hostile(folder: Path, texts: tuple[str, ...]) -> Path:
     """A pipeline with one of the texts everywhere where a text can stand, and all of them as prompts and answers."""
     one = iter(texts * 9)
-    path = fakes.pipeline(
+    path = written.pipeline(
         folder,
         name=next(one),
         reason=next(one),
@@ -69,14 +69,14 @@ def hostile(folder: Path, texts: tuple[str, ...]) -> Path:
             (stage / "config.yaml").write_text(json.dumps(config))  # JSON is YAML
     (path / "ppo" / "metrics.jsonl").write_text(next(one) + "\n")
     result = json.loads((path / "result.json").read_text())
-    result["hhh"] = {next(one): fakes.RATES, next(one): fakes.RATES}
+    result["hhh"] = {next(one): written.RATES, next(one): written.RATES}
     (path / "result.json").write_text(json.dumps(result))
     judged = json.loads((path / "reward" / "result.json").read_text())
     judged |= {"probes_failed": [next(one)], "reason": next(one)}
     (path / "reward" / "result.json").write_text(json.dumps(judged))
     for stage in ("eval-sft", "eval-ppo"):
-        rows = fakes.answered([stage], list(texts), list(reversed(texts)))
-        (path / stage / "answers.jsonl").write_text(fakes.lines(rows))
+        rows = written.answered([stage], list(texts), list(reversed(texts)))
+        (path / stage / "answers.jsonl").write_text(written.lines(rows))
     return path
 
 
@@ -102,14 +102,14 @@ def test_no_element_and_no_attribute_comes_from_a_text(tmp_path):
 
 
 def test_the_page_forbids_scripts_and_requests(tmp_path):
-    html = page.html(page._read([fakes.run(tmp_path / "r", "eval", rows=[])], False))
+    html = page.html(page._read([written.run(tmp_path / "r", "eval", rows=[])], False))
     (policy,) = [a["content"] for tag, a in Skeleton(html).elements if a.get("http-equiv") == "Content-Security-Policy"]
     assert policy and policy.startswith("default-src 'none'; style-src 'unsafe-inline'; img-src data:;")
     assert "http://" not in html and "https://" not in html and HOST not in html and "url(//" not in html
 
 
 def test_what_a_pipeline_tells(tmp_path):
-    path = fakes.pipeline(tmp_path)
+    path = written.pipeline(tmp_path)
     result = page.write([path])
     assert result.path == path / "report.html" and result.size == result.path.stat().st_size < MEGA
     page_ = Skeleton(result.path.read_text())
@@ -125,20 +125,20 @@ def test_what_a_pipeline_tells(tmp_path):
 def test_a_run_that_goes_on_is_told_as_such(tmp_path):
     from llmtrain.run.lock import hold
 
-    path = fakes.run(tmp_path / "r")
+    path = written.run(tmp_path / "r")
     with hold(path):
         html = page.html(page._read([path], False))
     assert "Still running, at step 12" in html and "a snapshot" in html
 
 
 def test_200_000_rows_and_a_megabyte_of_answers_fit(tmp_path):
-    path = fakes.run(tmp_path / "r", "sft", rows=[])
+    path = written.run(tmp_path / "r", "sft", rows=[])
     with (path / "metrics.jsonl").open("w") as file:
         for n in range(200_000):
             file.write(f'{{"step": {n}, "train/loss": {n * 7919 % 1000 / 1000}, "train/grad_norm": {n * 31 % 97}}}\n')
     (path / "samples").mkdir()
     (path / "samples" / "step-00000001.jsonl").write_text(
-        fakes.lines([{"prompt": "p", "answer": "<b>" * MEGA, "ended": True}] * 3)
+        written.lines([{"prompt": "p", "answer": "<b>" * MEGA, "ended": True}] * 3)
     )
     began = time.monotonic()
     assert page.write([path]).size < 300_000
@@ -147,7 +147,7 @@ def test_200_000_rows_and_a_megabyte_of_answers_fit(tmp_path):
 
 def test_a_page_that_would_be_too_large_shows_less(tmp_path, monkeypatch):
     rows = [{"step": n, "train/loss": n * 7919 % 1000 / 1000} for n in range(2000)]
-    path = fakes.run(tmp_path / "r", "sft", rows=rows)
+    path = written.run(tmp_path / "r", "sft", rows=rows)
     whole = page.write([path]).size
     monkeypatch.setattr(page, "LARGEST", whole - 1)
     assert page.write([path]).size < whole
@@ -161,7 +161,7 @@ def test_a_sweep_is_compared_best_first(tmp_path):
         config, argv = {"kl": {"coef": float(n)}}, ["llmtrain ppo", f"kl.coef={n}", "conf=tiny"]
         result = {"value": value, "metrics": {} if value is None else {"gold/min": value}, "headline": "gold/min"}
         rows = [] if value is None else None
-        fakes.run(tmp_path / "s" / f"{n}-coef-{n}", config=config, argv=argv, rows=rows, **result)
+        written.run(tmp_path / "s" / f"{n}-coef-{n}", config=config, argv=argv, rows=rows, **result)
     (tmp_path / "s" / "3-coef-3").mkdir()  # a job that left nothing
     result = page.write([tmp_path / "s"])
     assert result.path == tmp_path / "s" / "report.html"
@@ -172,7 +172,7 @@ def test_a_sweep_is_compared_best_first(tmp_path):
 
 
 def test_the_command_says_where_the_page_is_and_how_large(tmp_path):
-    path, out = fakes.run(tmp_path / "r"), tmp_path / "page.html"
+    path, out = written.run(tmp_path / "r"), tmp_path / "page.html"
     done = CliRunner().invoke(app, ["report", str(path), "--out", str(out)])
     assert done.exit_code == 0 and done.output.startswith(f"{out}  ") and done.output.endswith("kB\n")
 
@@ -185,11 +185,11 @@ def test_out_is_looked_at_before_any_work(out, told, tmp_path, monkeypatch):
     monkeypatch.setattr(page, "_read", lambda *_: pytest.fail("read a run"))
     (tmp_path / "folder.html").mkdir()
     with pytest.raises(InitError, match=told):
-        page.write([fakes.run(tmp_path / "r")], tmp_path / out)
+        page.write([written.run(tmp_path / "r")], tmp_path / out)
 
 
 def test_what_is_no_run_is_told_with_runs_near_by(tmp_path):
-    path = fakes.run(tmp_path / "ppo" / "r")
+    path = written.run(tmp_path / "ppo" / "r")
     with pytest.raises(InitError, match=f"is not a run directory; name one of its runs: {path}"):
         page.write([tmp_path / "ppo"])
     with pytest.raises(InitError, match="does not exist"):
@@ -197,7 +197,7 @@ def test_what_is_no_run_is_told_with_runs_near_by(tmp_path):
 
 
 def test_at_the_end_a_failure_is_a_warning(tmp_path, monkeypatch, caplog):
-    path = fakes.run(tmp_path / "r")
+    path = written.run(tmp_path / "r")
     monkeypatch.setattr(page, "html", lambda *_: 1 / 0)
     with caplog.at_level(logging.WARNING, "llmtrain"):
         page.at_the_end(path)
