@@ -2,9 +2,8 @@
 
 import logging
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -12,39 +11,17 @@ from torch import nn
 
 from llmtrain.errors import ConfigError
 from llmtrain.launch import cpus, machine, tuning
+from llmtrain.launch.group import Group
 
 log = logging.getLogger("llmtrain")
 
-Item = TypeVar("Item")
-
 
 @dataclass(frozen=True)
-class Mesh:
-    """The processes of a run. With one process every method is the identity."""
+class Mesh(Group):
+    """The processes of a run, and what this one computes on."""
 
-    rank: int
-    world: int
     device: torch.device
     dtype: torch.dtype
-
-    @property
-    def first(self) -> bool:
-        return self.rank == 0
-
-    def share(self, items: Sequence[Item]) -> Sequence[Item]:
-        """This process's part of `items`, every world-th one."""
-        return items[self.rank :: self.world]
-
-    def gather(self, mine: Sequence[Any]) -> list[Any]:
-        """The inverse of `share`: everybody's items in their first order."""
-        if self.world == 1:
-            return list(mine)
-        parts: list[Any] = [None] * self.world
-        dist.all_gather_object(parts, list(mine))
-        merged = [None] * sum(map(len, parts))
-        for rank, part in enumerate(parts):
-            merged[rank :: self.world] = part
-        return merged
 
     def add_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
         """Sum gradients over the processes. Losses are sums already divided by the global count, so this is all."""
@@ -55,22 +32,6 @@ class Mesh:
                 if parameter.grad is None:
                     parameter.grad = torch.zeros_like(parameter)
                 dist.all_reduce(parameter.grad)
-
-    def sums(self, values: dict[str, float]) -> dict[str, float]:
-        """Sum named numbers over the processes; all must bring the same names."""
-        if self.world == 1:
-            return values
-        parts: list[Any] = [None] * self.world
-        dist.all_gather_object(parts, values)
-        return {name: sum(part.get(name, 0.0) for part in parts) for name in sorted(set().union(*parts))}
-
-    def any(self, flag: int | None) -> int | None:
-        """The first process's flag that is set: all stop when one is told to."""
-        if self.world == 1:
-            return flag
-        parts: list[Any] = [None] * self.world
-        dist.all_gather_object(parts, flag)
-        return next((part for part in parts if part is not None), None)
 
 
 def open_mesh(device: str, dtype: str, threads: int) -> Mesh:

@@ -1,7 +1,6 @@
 """pretrain: predict the next token of a corpus, from random weights (or from a model, to go on with it)."""
 
 from collections.abc import Iterator
-from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 

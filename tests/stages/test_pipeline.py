@@ -12,7 +12,7 @@ from llmtrain.config.compose import compose_stage
 from llmtrain.errors import ConfigError, Interrupted, TrainingError
 from llmtrain.launch import processes
 from llmtrain.run import directory
-from llmtrain.stages import pipeline
+from llmtrain.stages import inside, pipeline
 
 
 def configured(root: Path, **changes):
@@ -201,11 +201,11 @@ def test_first_stages_of_a_pipeline_really_run(runs):
     path = runs / "pipeline" / "t" / directory.new_id()
     steps = pipeline.plan(config, path)[:2]
     for step in steps:
-        assert pipeline.begin(path / step.name, step)["status"] == "finished"
+        assert inside.begin(path / step.name, step)["status"] == "finished"
     lineage = json.loads((path / "sft" / "lineage.json").read_text())
     assert "pretrain" in lineage["parents"]["init"]["path"]
     assert lineage["recipe"]["conf"] == config.recipe and "init" in lineage["recipe"]["values"]
-    assert pipeline.finished(path / "sft") is not None
+    assert inside.finished(path / "sft") is not None
 
 
 def test_a_pipeline_starts_processes_a_stage_at_a_time(runs, monkeypatch):
