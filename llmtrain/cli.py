@@ -261,7 +261,7 @@ def rank_import(
 
 def main() -> None:
     """Run the command line; errors become one message and an exit code."""
-    tune()
+    environment()
     try:
         app()
     except (LlmtrainError, Interrupted) as error:
@@ -273,8 +273,7 @@ def main() -> None:
         sys.exit(130)
 
 
-def tune() -> None:
-    """Settings that only count before torch loads: a thread that waits gives its core away (performance, item 6)."""
-    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+def environment() -> None:
+    """Settings that only count before the libraries load that read them; launch/tuning.py has those of torch."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")

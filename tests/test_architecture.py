@@ -212,3 +212,27 @@ def test_help_loads_nothing_heavy(args):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=PACKAGE.parent, timeout=60)
     assert "LOADED []" in done.stdout, done.stdout[-500:] + done.stderr[-500:]
+
+
+NEVER = ("datasets", "pandas", "pyarrow", "scipy", "sklearn", "accelerate", "peft", "torchvision", "matplotlib")
+
+
+@pytest.mark.parametrize(
+    ("modules", "foreign"),
+    [
+        ("llmtrain.config.app llmtrain.stages.preflight", (*NEVER, "torch", "transformers", "numpy", "sqlalchemy")),
+        ("llmtrain.stages.rank llmtrain.stages.votes", (*NEVER, "torch", "transformers", "numpy")),
+        (
+            "llmtrain.report.page llmtrain.run.listing llmtrain.run.findings",
+            ("torch", "transformers", "hydra", "datasets"),
+        ),
+        ("llmtrain.stages.ppo llmtrain.stages.pretrain", (*NEVER, "tensorboard", "uvicorn", "sqlalchemy.orm")),
+    ],
+    ids=["checking", "rank", "looking", "training"],
+)
+def test_a_command_loads_only_what_it_works_with(modules, foreign):
+    """Start-up: each of these costs tenths of a second to seconds before anything happens."""
+    imports = "; ".join(f"import {name}" for name in modules.split())
+    code = f"import sys; {imports}; print('LOADED', sorted(set({foreign!r}) & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=PACKAGE.parent, timeout=120)
+    assert "LOADED []" in done.stdout, done.stdout[-500:] + done.stderr[-500:]

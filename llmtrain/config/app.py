@@ -38,6 +38,7 @@ def main(command: str, args: list[str], prog: str) -> int:
     root, fault = "", None
     if command in words.TALKS and (multirun or (looks and said is not None)):
         raise ConfigError(f"{', '.join(flags)}: does nothing for `{command}`; drop it, or --prompt")
+    settings = recipes.resolve(command, settings)
     try:
         if not looks or "--cfg" in flags:
             configs = _check(command, settings, multirun, runs=not looks)
@@ -56,7 +57,6 @@ def main(command: str, args: list[str], prog: str) -> int:
         return value
 
     try:
-        settings = recipes.resolve(command, settings)
         with _process([prog, *flags, *settings]):
             hydra.main(config_path=str(CONF), config_name=command, version_base="1.3")(task)()
     except (HydraException, OmegaConfBaseException, ValueError) as error:
@@ -70,8 +70,10 @@ def main(command: str, args: list[str], prog: str) -> int:
 
 def _talk(config: Any, said: str | None) -> int:
     """A command that computes nothing to keep: it runs here, without Hydra's job and its directory."""
+    from llmtrain.launch import tuning
     from llmtrain.launch.processes import stage
 
+    tuning.apply(config.launch.tune)
     if said is not None:
         config.prompt = said
     logs.plain(None)
@@ -87,7 +89,6 @@ def _check(command: str, settings: list[str], multirun: bool, runs: bool) -> lis
 
     faults: dict[str, list[str]] = {}  # what is wrong -> in which jobs
     configs = []
-    settings = recipes.resolve(command, settings)
     with beside():
         jobs = list(sweep.jobs(command, settings)) if multirun else [("", settings)]
         sweep.parsed(settings, multirun)

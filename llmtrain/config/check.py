@@ -18,6 +18,7 @@ from llmtrain.run import durable
 ADDED = {
     "log.report": False,
     "log.trackio": False,
+    "launch.tune": True,  # no number depends on it
 }  # keys that came later -> what runs did before: their config.yaml stays a configuration
 
 

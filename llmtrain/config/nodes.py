@@ -19,6 +19,7 @@ class Launch:
     device: Device = MISSING
     dtype: Dtype = MISSING
     threads: int = number(0, 1024)
+    tune: bool = MISSING
     nproc_per_node: int = number(1, 256)
 
 

@@ -3,8 +3,9 @@
 import hashlib
 import logging
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from llmtrain.data import files, formats, parts
 from llmtrain.data.formats import Record
@@ -36,6 +37,11 @@ def gather(records: Iterable[Record], description: str) -> Source:
     """A source from records made in memory."""
     kept = tuple(records)
     return Source(kept, _digest(kept)[0], description)
+
+
+def later(make: Callable[[], Sequence[Record]], count: int, digest: str, description: str) -> Source:
+    """The same from records that are known by their digest and made only when somebody reads them."""
+    return Source(_Made(make, count, digest, description), digest, description)
 
 
 def read(
@@ -163,6 +169,29 @@ class _Reread(Collection[Record]):
             yield item
         if hasher.hexdigest() != self.digest:
             raise DataError(f"{', '.join(self.request.paths)}: changed while it was read; run again")
+
+
+class _Made(Collection[Record]):
+    """Records that are made at the first pass."""
+
+    def __init__(self, make: Callable[[], Sequence[Record]], count: int, digest: str, description: str):
+        self.make, self.count, self.digest, self.description = make, count, digest, description
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __contains__(self, item: object) -> bool:
+        return item in self.all
+
+    def __iter__(self) -> Iterator[Record]:
+        return iter(self.all)
+
+    @cached_property
+    def all(self) -> tuple[Record, ...]:
+        made = tuple(self.make())
+        if _digest(made)[0] != self.digest:
+            raise DataError(f"{self.description}: other rows than those remembered in data.cache; empty that folder")
+        return made
 
 
 def _note(place: str, error: BadRow, faults: Counter[str] | None) -> None:

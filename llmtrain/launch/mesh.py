@@ -1,46 +1,27 @@
 """Which processes, device, number format and threads a run uses."""
 
+import logging
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import nn
 
 from llmtrain.errors import ConfigError
+from llmtrain.launch import cpus, machine, tuning
+from llmtrain.launch.group import Group
 
-Item = TypeVar("Item")
+log = logging.getLogger("llmtrain")
 
 
 @dataclass(frozen=True)
-class Mesh:
-    """The processes of a run. With one process every method is the identity."""
+class Mesh(Group):
+    """The processes of a run, and what this one computes on."""
 
-    rank: int
-    world: int
     device: torch.device
     dtype: torch.dtype
-
-    @property
-    def first(self) -> bool:
-        return self.rank == 0
-
-    def share(self, items: Sequence[Item]) -> Sequence[Item]:
-        """This process's part of `items`, every world-th one."""
-        return items[self.rank :: self.world]
-
-    def gather(self, mine: Sequence[Any]) -> list[Any]:
-        """The inverse of `share`: everybody's items in their first order."""
-        if self.world == 1:
-            return list(mine)
-        parts: list[Any] = [None] * self.world
-        dist.all_gather_object(parts, list(mine))
-        merged = [None] * sum(map(len, parts))
-        for rank, part in enumerate(parts):
-            merged[rank :: self.world] = part
-        return merged
 
     def add_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
         """Sum gradients over the processes. Losses are sums already divided by the global count, so this is all."""
@@ -51,22 +32,6 @@ class Mesh:
                 if parameter.grad is None:
                     parameter.grad = torch.zeros_like(parameter)
                 dist.all_reduce(parameter.grad)
-
-    def sums(self, values: dict[str, float]) -> dict[str, float]:
-        """Sum named numbers over the processes; all must bring the same names."""
-        if self.world == 1:
-            return values
-        parts: list[Any] = [None] * self.world
-        dist.all_gather_object(parts, values)
-        return {name: sum(part.get(name, 0.0) for part in parts) for name in sorted(set().union(*parts))}
-
-    def any(self, flag: int | None) -> int | None:
-        """The first process's flag that is set: all stop when one is told to."""
-        if self.world == 1:
-            return flag
-        parts: list[Any] = [None] * self.world
-        dist.all_gather_object(parts, flag)
-        return next((part for part in parts if part is not None), None)
 
 
 def open_mesh(device: str, dtype: str, threads: int) -> Mesh:
@@ -79,16 +44,44 @@ def open_mesh(device: str, dtype: str, threads: int) -> Mesh:
     where = torch.device(kind, local) if kind == "cuda" else torch.device("cpu")
     if kind == "cuda":
         torch.cuda.set_device(where)  # what NCCL gathers objects on; without it every process would take GPU 0
-    if threads:
-        torch.set_num_threads(threads)
-    torch.set_flush_denormal(True)
+    torch.set_flush_denormal(True)  # before any thread of the pool starts: each takes over its starter's mode
+    torch.set_num_threads(_threads(threads))
     if world > 1 and not dist.is_initialized():
         dist.init_process_group("nccl" if kind == "cuda" else "gloo", device_id=where if kind == "cuda" else None)
-    return Mesh(rank, world, where, _dtype(dtype, where))
+    computed = _dtype(dtype, where)
+    facts = {"threads": torch.get_num_threads(), "dtype": str(computed).removeprefix("torch."), "device": kind}
+    tuning.note(**facts, flush_denormal=True)
+    return Mesh(rank, world, where, computed)
+
+
+def _threads(wanted: int) -> int:
+    """Threads of this process: as many as asked for, else what torch takes, but no more than its share of the cores."""
+    if wanted or "OMP_NUM_THREADS" in os.environ:  # which torch has read
+        return wanted or torch.get_num_threads()
+    share = max(1, cpus.usable() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+    return min(torch.get_num_threads(), share)
 
 
 def _dtype(name: str, device: torch.device) -> torch.dtype:
-    """The compute format. auto is bfloat16 only where the hardware is fast at it; weights stay float32 everywhere."""
-    if name == "bfloat16" or (name == "auto" and device.type == "cuda" and torch.cuda.is_bf16_supported()):
+    """The compute format. auto is bfloat16 only where a GPU has units for it; weights stay float32 everywhere.
+
+    A CPU computes in float32 unless asked: the recipes were measured so, and few have fast bfloat16.
+    """
+    if device.type == "cuda":
+        half = name == "bfloat16" or (name == "auto" and torch.cuda.is_bf16_supported(including_emulation=False))
+        return torch.bfloat16 if half else torch.float32
+    if name == "bfloat16":
+        _warn_if_slow(device)
         return torch.bfloat16
     return torch.float32
+
+
+def _warn_if_slow(device: torch.device) -> None:
+    """Few CPUs multiply bfloat16 (AVX512-BF16, AMX); the others take many times as long as for float32."""
+    half, wide = (machine.matmul(device, dtype) / 1e9 for dtype in (torch.bfloat16, torch.float32))
+    if half < wide:
+        log.warning(
+            "launch.dtype=bfloat16: this CPU multiplies %.0f GFLOP/s in bfloat16 and %.0f in float32; set it to auto",
+            half,
+            wide,
+        )

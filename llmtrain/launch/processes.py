@@ -10,21 +10,26 @@ from typing import Any
 
 from llmtrain.config.check import build
 from llmtrain.errors import Interrupted, LlmtrainError, TrainingError
+from llmtrain.launch import clock, cpus, tuning
 from llmtrain.run.directory import CONFIG, RESULT, check_unchanged, read_config, read_result
 
 log = logging.getLogger("llmtrain")
+
+WHOLE = ("pipeline", "rank")  # commands that are one process whatever launch.nproc_per_node is
 
 
 def execute(path: Path) -> dict[str, Any]:
     """Run (or go on with) the run in `path`; returns its result record.
 
     With launch.nproc_per_node > 1 the processes are started here, read the same config.yaml and meet over loopback. A
-    pipeline stays in this one: its stages start theirs.
+    pipeline stays in this one, as rank does: the stages in them start theirs.
     """
+    clock.begin()
     check_unchanged(path)
     config = build(read_config(path))
+    tuning.apply(config.launch.tune)  # before the stage loads torch; the processes that it starts inherit it
     count = config.launch.nproc_per_node
-    if count > 1 and config.command != "pipeline" and "WORLD_SIZE" not in os.environ:
+    if count > 1 and config.command not in WHOLE and "WORLD_SIZE" not in os.environ:
         _elastic(path, count)
         return read_result(path) or {}
     try:
@@ -55,7 +60,7 @@ def _elastic(path: Path, count: int) -> None:
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // count)))
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cpus.usable() // count)))
     os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")  # torch.distributed has no authentication: stay on this machine
     config = LaunchConfig(
         min_nodes=1,

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import torch
 
 from llmtrain.errors import CheckpointError, Interrupted, TrainingError
+from llmtrain.launch import clock
 from llmtrain.loop import state
 from llmtrain.loop.learner import Evaluation, Learner
 from llmtrain.loop.optimizer import set_lr
@@ -102,6 +103,7 @@ class _Fit:
         self.evaluated_at = self.saved_at = -1
         self.settled_at = 0  # the last step after which evaluation, stop test and saving are done
         self.latest: dict[str, float] = {}
+        self.once: dict[str, float] = {}  # for the next row of metrics alone
         self.started = time.monotonic()
 
     def run(self) -> Outcome:
@@ -113,6 +115,7 @@ class _Fit:
         if self.plan.evaluate_first and self.step == 0:
             self._evaluate()
         with Meter(self.session.title, self.plan.max_steps, start, enabled=self.plan.progress) as meter:
+            self.once["time/start"] = clock.waited()
             while self.reason is None and not self.out_of_time and self.step < self.plan.max_steps:
                 self.session.poll()
                 totals, seconds = self._round()
@@ -186,7 +189,8 @@ class _Fit:
             "time/tokens_per_second": totals.tokens / seconds,
         }
         if self.step % self.plan.log_every == 0 or self.step == self.plan.max_steps:
-            self.session.log(self.step, self.latest)
+            self.session.log(self.step, self.latest | self.once)
+            self.once = {}
 
     def _show(self, meter: Meter, speed: float, start: int) -> None:
         known = {**self.latest, **numbers(self.values)}

@@ -14,16 +14,16 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
-from torch import Tensor
 
 from llmtrain.errors import CheckpointError, RunError
 from llmtrain.run import durable, manifest
 from llmtrain.run.manifest import TRAINER_STATE, TRAINER_TENSORS, Manifest, verify
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 log = logging.getLogger("llmtrain")
 
@@ -41,8 +41,10 @@ class Checkpoint:
     path: Path
     step: int
 
-    def tensors(self) -> dict[str, Tensor]:
+    def tensors(self) -> "dict[str, Tensor]":
         """The trainer's tensors, on the CPU."""
+        from safetensors.torch import load_file  # torch is loaded where there are tensors, not to look for a checkpoint
+
         return load_file(self.path / TRAINER_TENSORS)
 
     def state(self) -> dict[str, Any]:
@@ -89,7 +91,7 @@ class Checkpoints:
         self,
         step: int,
         write_model: Callable[[Path], None],
-        tensors: dict[str, Tensor],
+        tensors: "dict[str, Tensor]",
         state: dict[str, Any],
         metric: float | None,
     ) -> Path:
@@ -209,11 +211,13 @@ def _write(
     folder: Path,
     step: int,
     write_model: Callable[[Path], None],
-    tensors: dict[str, Tensor],
+    tensors: "dict[str, Tensor]",
     state: dict[str, Any],
     metric: float | None,
 ) -> None:
     """Fill `folder`, describe it, and put every byte on the disk."""
+    from safetensors.torch import save_file
+
     write_model(folder)
     save_file({name: t.detach().cpu().contiguous() for name, t in tensors.items()}, folder / TRAINER_TENSORS)
     try:
@@ -233,6 +237,8 @@ def _write(
 
 def _check_finite(path: Path, step: int) -> None:
     """Read back what was written; raises CheckpointError for a number that is not finite."""
+    import torch
+
     with safe_open(path, "pt") as file:
         for name in file.keys():  # noqa: SIM118  a safetensors handle is no mapping
             if not bool(torch.isfinite(file.get_tensor(name)).all()):

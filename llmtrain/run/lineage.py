@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from llmtrain.errors import CheckpointError, InitError, RunError
+from llmtrain.launch import tuning
 from llmtrain.run import durable, manifest
 from llmtrain.run.directory import CONFIG, LINEAGE, newest_finished, read_config, run_id
 from llmtrain.run.provenance import describe, redact, redact_all
@@ -72,7 +73,7 @@ def resolve_file(init: str, *, root: str | Path, name: str, stages: tuple[str, .
 
 
 def write(run: Path, parents: dict[str, Origin], data: dict[str, str]) -> None:
-    """Record what a run starts from in lineage.json: parents by role, and digests of its data.
+    """Record what a run starts from in lineage.json: parents by role, digests of its data; and how it computes by now.
 
     A run that goes on must go on from the same: raises RunError when a recorded digest differs.
     """
@@ -81,7 +82,7 @@ def write(run: Path, parents: dict[str, Origin], data: dict[str, str]) -> None:
     fresh = {role: {"path": _stored(run, origin), "digest": origin.digest} for role, origin in parents.items()}
     _check_same(run, {k: v["digest"] for k, v in record["parents"].items()}, {k: v["digest"] for k, v in fresh.items()})
     _check_same(run, record["data"], data)
-    record |= {"parents": fresh, "data": data}
+    record |= {"parents": fresh, "data": data, "settings": tuning.in_force()}
     try:
         durable.write_text(file, json.dumps(redact_all(record), indent=1, ensure_ascii=False) + "\n")
     except OSError as error:

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from importlib import metadata
 from typing import Any
 
+from llmtrain.launch import cpus
+
 HIDDEN = "[redacted]"
 PACKAGES = (
     "llmtrain",
@@ -104,7 +106,8 @@ def _versions() -> dict[str, str]:
 
 
 def _machine() -> dict[str, Any]:
-    return {"system": platform.platform(), "cpus": os.cpu_count(), "host": platform.node()}
+    cores = {"cpus": os.cpu_count(), "usable_cpus": cpus.usable()}
+    return {"system": platform.platform(), **cores, "host": platform.node()}
 
 
 def _environment(environment: Mapping[str, str]) -> list[str]:

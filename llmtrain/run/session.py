@@ -6,19 +6,20 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from llmtrain.doctor.examine import Watch, examine
 from llmtrain.doctor.record import Finding
 from llmtrain.errors import Interrupted
-from llmtrain.launch.mesh import Mesh
+from llmtrain.launch.group import Group
 from llmtrain.run import directory, durable, findings
 from llmtrain.run.checkpoints import Checkpoint, Checkpoints
 from llmtrain.run.lock import hold
 from llmtrain.run.metrics import Metrics, read
 from llmtrain.run.signals import StopSignal
+
+if TYPE_CHECKING:  # what saves nothing, as `rank`, opens its directory without torch
+    from torch import Tensor
 
 log = logging.getLogger("llmtrain")
 
@@ -31,7 +32,10 @@ class StopAsked(Exception):
         self.signal = signal
 
 
-class Session:
+Processes = TypeVar("Processes", bound=Group)  # a Mesh where something is computed
+
+
+class Session(Generic[Processes]):
     """A run directory while it is worked in. Use as a context manager.
 
     checkpoint is the newest that verifies, None in a fresh run. Only the first process writes; the others read.
@@ -41,7 +45,7 @@ class Session:
         self,
         path: Path,
         title: str,
-        mesh: Mesh,
+        mesh: Processes,
         *,
         keep_last: int = 1,
         keep_best: int = 0,
@@ -61,7 +65,7 @@ class Session:
         self._worked = False  # whether this process has logged or saved anything
         self._began = time.monotonic()
 
-    def __enter__(self) -> "Session":
+    def __enter__(self) -> "Session[Processes]":
         with ExitStack() as opened:  # what is open is closed again when a later part of it fails
             if self.mesh.first:
                 opened.enter_context(hold(self.path))
@@ -127,7 +131,7 @@ class Session:
         self,
         step: int,
         write_model: Callable[[Path], None],
-        tensors: dict[str, Tensor],
+        tensors: "dict[str, Tensor]",
         state: dict[str, Any],
         metric: float | None,
     ) -> None:

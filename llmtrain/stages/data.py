@@ -23,7 +23,7 @@ def run(config: Preview, path: Path) -> dict:
         origin = setup.origin_of(config, path, "init", config.init, ("pretrain",))
         tokenizer = setup.tokenizer_at(origin.path, chat=kind is not Kind.text, adopts=config.stage is Stage.sft)
     else:
-        tokenizer = new_tokenizer(config.tokenizer, source)
+        tokenizer = new_tokenizer(config.tokenizer, source, config.data.cache)
     table = inputs.table(config.data, source, kind, tokenizer)
     rows = inputs.split(source, table, config.data, kind)
     console = Console()

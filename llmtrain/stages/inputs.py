@@ -1,6 +1,7 @@
 """What the stages read: the embedded microworld, files, or the output of an earlier run."""
 
 import logging
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,8 @@ from llmtrain.data.formats import Record
 from llmtrain.data.microworld import rows as microworld
 from llmtrain.data.microworld.world import World
 from llmtrain.data.records import Chat, Kind, Prompt, Ranking, Text
-from llmtrain.data.sources import Source, gather, read
+from llmtrain.data.remember import remembered
+from llmtrain.data.sources import Source, gather, later, read
 from llmtrain.data.split import Split, train_eval
 from llmtrain.errors import DataError
 from llmtrain.run.seeding import derive
@@ -109,7 +111,18 @@ def _microworld(data: Data, kind: Kind, seed: int) -> Source:
         Kind.chat: lambda: microworld.demonstrations(world, rows, seed),
         Kind.prompt: lambda: microworld.prompts(world, "train", rows, derive(seed, "prompts")),
     }
-    return gather(make[kind](), f"microworld {data.world}, {rows} rows of seed {seed}")
+    description = f"microworld {data.world}, {rows} rows of seed {seed}"
+    if kind is not Kind.text:
+        return gather(make[kind](), description)
+    made: list[Source] = []  # a corpus takes seconds to write; once tokenised its digest is all that is asked for
+
+    def digest() -> str:
+        made.append(gather(make[kind](), description))
+        return made[0].digest
+
+    parts = [data.world, rows, seed, microworld.digest(), sys.version_info[:2]]  # Python's own draws among them
+    known = remembered(data.cache, "microworld", parts, digest)
+    return made[0] if made else later(make[kind], rows, known, description)
 
 
 def prompts(config: Common, data: Data, tokenizer: PreTrainedTokenizerBase) -> tuple["Prompts", "Prompts"]:

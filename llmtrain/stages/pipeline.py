@@ -13,20 +13,17 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from llmtrain.config.check import mapping
-from llmtrain.config.compose import stage_recipe
 from llmtrain.config.schema import Pipeline
-from llmtrain.errors import Interrupted, TrainingError
+from llmtrain.errors import Interrupted
 from llmtrain.evaluate import hhh, sidebyside
-from llmtrain.launch.processes import execute
-from llmtrain.run import directory, lineage
+from llmtrain.run import lineage
 from llmtrain.run.session import Session, StopAsked
 from llmtrain.stages import setup
+from llmtrain.stages.inside import begin, finished
 from llmtrain.stages.plan import Step, plan
 
 log = logging.getLogger("llmtrain")
 
-DONE = ("finished", "stopped")
 SHOWN = 4  # prompts of each H in samples.md
 
 
@@ -68,22 +65,6 @@ def _result(session: Session, step: Step, place: str) -> dict[str, Any]:
     except Interrupted as error:
         kept = str(error).rpartition(";")[0] or "stopped"
         raise Interrupted(error.signal, f"{step.name}: {kept}; go on with: {session.resume_command}") from None
-
-
-def finished(path: Path) -> dict[str, Any] | None:
-    """The record of a stage that is done."""
-    record = directory.read_result(path)
-    return record if record and record["status"] in DONE else None
-
-
-def begin(path: Path, step: Step) -> dict[str, Any]:
-    """Start a stage, or go on with it."""
-    if not (path / "config.yaml").is_file():
-        directory.create(path, mapping(step.config), [], stage_recipe(step.command, step.recipe))
-    record = execute(path)
-    if record.get("status") not in DONE:
-        raise TrainingError(f"{step.name} ended as {record.get('status')}: {record.get('reason')}")
-    return record
 
 
 def summary(path: Path, results: dict[str, dict], rates: dict[str, hhh.Rates]) -> None:

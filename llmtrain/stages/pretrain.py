@@ -1,6 +1,7 @@
 """pretrain: predict the next token of a corpus, from random weights (or from a model, to go on with it)."""
 
 from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from llmtrain.config.schema import Tokenizer as TokenizerConfig
 from llmtrain.data.order import Span, Stream
 from llmtrain.data.pack import by_tokens, following, pack
 from llmtrain.data.records import Kind
+from llmtrain.data.remember import remembered
 from llmtrain.data.sources import Source
 from llmtrain.loop.fit import fit
 from llmtrain.loop.learner import Evaluation, Loss
@@ -104,7 +106,11 @@ def run(config: Pretrain, path: Path) -> dict:
         source = inputs.records(config, config.data, Kind.text)
         origin = setup.origin_of(config, path, "init", config.init, ("pretrain",)) if config.init else None
         resumed = session.checkpoint.path if session.checkpoint else origin.path if origin else None
-        tokenizer = setup.tokenizer_at(resumed, chat=False) if resumed else new_tokenizer(config.tokenizer, source)
+        tokenizer = (
+            setup.tokenizer_at(resumed, chat=False)
+            if resumed
+            else new_tokenizer(config.tokenizer, source, config.data.cache)
+        )
         rows = inputs.split(source, inputs.table(config.data, source, Kind.text, tokenizer), config.data, Kind.text)
         model = setup.model_at(resumed, mesh, dropout=config.model.dropout) if resumed else new_model(config, tokenizer)
         model = causal.prepare(model, mesh.device, mesh.dtype)
@@ -122,14 +128,19 @@ def run(config: Pretrain, path: Path) -> dict:
         return setup.finish(session, outcome, "eval/loss")
 
 
-def new_tokenizer(config: TokenizerConfig, source: Source) -> PreTrainedTokenizerBase:
-    """Train a tokenizer on all that the records say, or load the one that tokenizer.path names."""
+def new_tokenizer(config: TokenizerConfig, source: Source, cache: str) -> PreTrainedTokenizerBase:
+    """Train a tokenizer on all that the records say, or load the one that tokenizer.path names.
+
+    A BPE that was trained on the same records before is taken from the folder `cache`.
+    """
     if config.name is TokenizerName.file:
         assert config.path is not None  # config/check.py
         return tokenizers.load(config.path)
     if config.name is TokenizerName.char:
         return tokenizers.train_char(inputs.texts(source))
-    return tokenizers.train_bpe(inputs.texts(source), config.vocab_size)
+    size = config.vocab_size
+    parts = [source.digest, size, tokenizers.SPECIALS, version("tokenizers")]
+    return tokenizers.bpe_of(remembered(cache, "bpe", parts, lambda: tokenizers.bpe_rules(inputs.texts(source), size)))
 
 
 def new_model(config: Pretrain, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:

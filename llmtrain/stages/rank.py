@@ -1,4 +1,4 @@
-"""rank: people rank answers best to worst in a page of this machine.
+"""rank: people rank answers best to worst in a page of this machine. No torch here.
 
 <run>/sample          the answers, where models were named
 <run>/votes.sqlite    every vote, as it came (or the database that `database` names)
@@ -18,6 +18,7 @@ from rich.text import Text
 
 from llmtrain.config.schema import Rank
 from llmtrain.errors import Interrupted, RunError, StoreError
+from llmtrain.launch.group import Group
 from llmtrain.rank import app, exchange
 from llmtrain.rank.agreement import Agreement, agreement
 from llmtrain.rank.outputs import Gathered, gather
@@ -25,7 +26,8 @@ from llmtrain.rank.store import Store
 from llmtrain.run import directory, lineage
 from llmtrain.run.lineage import Origin
 from llmtrain.run.session import Session, StopAsked
-from llmtrain.stages import inputs, outputs, pipeline, plan, setup
+from llmtrain.stages import inside, outputs, plan
+from llmtrain.stages.preflight import RANKINGS
 from llmtrain.stages.votes import open_votes
 from llmtrain.web.assets import assets
 from llmtrain.web.doors import Doors
@@ -43,8 +45,7 @@ FILES = assets(Path(app.__file__).parent / "static")
 
 def run(config: Rank, path: Path) -> dict:
     """Serve the page until every prompt has its votes or the host ends it; returns the result record."""
-    mesh = setup.mesh_of(config)
-    with setup.session_of(config, path, mesh) as session:
+    with Session(path, config.command, Group(0, 1)) as session:
         try:
             asked = _asked(config, session)
             with closing(open_votes(config, path)) as store:
@@ -61,9 +62,9 @@ def _asked(config: Rank, session: Session) -> Gathered:
     """What people are asked; where models were named, they answer first."""
     steps = plan.sampling(config)
     for step in steps:
-        if not pipeline.finished(session.path / step.name):
+        if not inside.finished(session.path / step.name):
             session.poll()
-            pipeline.begin(session.path / step.name, step)
+            inside.begin(session.path / step.name, step)
     files = [session.path / step.name / outputs.OUTPUTS for step in steps] or outputs.named(config).files
     parents, data = {}, {}
     for number, file in enumerate(files):
@@ -141,7 +142,7 @@ def links(config: Rank, doors: Doors, address: str) -> Text:
 def _finish(config: Rank, session: Session, store: Store) -> dict:
     """Write the rankings and record the end."""
     votes = store.votes()
-    written = exchange.export_rankings(votes, session.path / inputs.RANKINGS)
+    written = exchange.export_rankings(votes, session.path / RANKINGS)
     if not written.rows:
         raise RunError(
             f"none of the {len(votes)} votes prefers an answer to another: nothing to learn from; go on with: "

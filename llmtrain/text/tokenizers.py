@@ -28,6 +28,16 @@ def train_bpe(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenizerFast:
 
     vocab_size: entries in all, the 5 special tokens and the 256 bytes included; a small corpus may give fewer.
     """
+    return bpe_of(bpe_rules(texts, vocab_size))
+
+
+def bpe_of(rules: str) -> PreTrainedTokenizerFast:
+    """The tokenizer of what `bpe_rules` gave."""
+    return _wrap(Tokenizer.from_str(rules), None)
+
+
+def bpe_rules(texts: Iterable[str], vocab_size: int) -> str:
+    """What is trained of `train_bpe`, as text."""
     alphabet = pre_tokenizers.ByteLevel.alphabet()
     smallest = len(alphabet) + len(SPECIALS)
     if vocab_size < smallest:
@@ -40,7 +50,7 @@ def train_bpe(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenizerFast:
         vocab_size=vocab_size, special_tokens=SPECIALS, initial_alphabet=sorted(alphabet), show_progress=False
     )
     _beside(lambda fed: backend.train_from_iterator(fed, trainer), texts)
-    return _wrap(backend, None)
+    return backend.to_str()
 
 
 def _beside(work: Callable[[Iterator[str]], None], texts: Iterable[str]) -> None:

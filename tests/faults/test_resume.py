@@ -9,6 +9,8 @@ import pytest
 import tiny
 from harness import Children, Fault, Trace, leftovers, steps, traced
 
+from llmtrain.run import lineage
+
 CHANGES: dict[str, dict[str, Any]] = {
     "pretrain": {"model": {"dropout": 0.1}},
     "sft": {},
@@ -131,3 +133,17 @@ def test_the_comparison_sees_one_bit(children, chain, uninterrupted, runs):
     other = traced(path)
     assert other.weights.keys() == whole.weights.keys()
     assert other.weights != whole.weights and other.moments != whole.moments and other.metrics != whole.metrics
+
+
+def test_the_settings_of_the_machine_change_no_bit(children, chain, uninterrupted, runs):
+    """A run that was killed without the allocator's settings goes on with them (launch.* may change in between)."""
+    whole, _ = uninterrupted("pretrain")
+    changes = tiny.merged(chain.links("pretrain"), CHANGES["pretrain"], {"launch": {"tune": False}})
+    path = tiny.created("pretrain", runs, **changes)
+    assert children.run(path, Fault("log", 3)) == -signal.SIGKILL
+    config = (path / "config.yaml").read_text()
+    assert lineage.read(path)["settings"]["tune"] is False and "tune: false" in config
+    (path / "config.yaml").write_text(config.replace("tune: false", "tune: true"))
+    assert children.run(path) == 0
+    assert lineage.read(path)["settings"]["tune"] is True
+    assert traced(path) == whole

@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 import tiny
 
+from llmtrain.config.check import mapping
 from llmtrain.config.compose import compose_stage
 from llmtrain.errors import ConfigError, Interrupted, TrainingError
 from llmtrain.launch import processes
 from llmtrain.run import directory
-from llmtrain.stages import pipeline
+from llmtrain.stages import inside, pipeline
 
 
 def configured(root: Path, **changes):
@@ -135,9 +136,9 @@ class Stages:
 def test_pipeline_goes_on_at_the_unfinished_stage(failing, runs, monkeypatch, capsys):
     config, _ = configured(runs)
     path = runs / "pipeline" / "t" / directory.new_id()
-    directory.create(path, pipeline.mapping(config), argv=[])
+    directory.create(path, mapping(config), argv=[])
     stages = Stages(failing)
-    monkeypatch.setattr(pipeline, "execute", stages.execute)
+    monkeypatch.setattr(inside, "execute", stages.execute)
     with pytest.raises(RuntimeError, match="power cut"):
         pipeline.run(config, path)
     names = [step.name for step in pipeline.plan(config, path)]
@@ -158,12 +159,12 @@ def test_pipeline_goes_on_at_the_unfinished_stage(failing, runs, monkeypatch, ca
 def test_stage_that_did_not_finish_ends_the_pipeline(runs, monkeypatch):
     config, _ = configured(runs)
     path = runs / "pipeline" / "t" / directory.new_id()
-    directory.create(path, pipeline.mapping(config), argv=[])
+    directory.create(path, mapping(config), argv=[])
 
     def failed(stage: Path) -> dict:
         return {"status": "failed", "reason": "numbers"}
 
-    monkeypatch.setattr(pipeline, "execute", failed)
+    monkeypatch.setattr(inside, "execute", failed)
     with pytest.raises(Exception, match="pretrain ended as failed: numbers"):
         pipeline.run(config, path)
 
@@ -172,7 +173,7 @@ def test_stage_that_did_not_finish_ends_the_pipeline(runs, monkeypatch):
 def test_a_signal_names_the_pipeline_to_go_on_with(when, runs, monkeypatch):
     config, _ = configured(runs)
     path = runs / "pipeline" / "t" / directory.new_id()
-    directory.create(path, pipeline.mapping(config), argv=[])
+    directory.create(path, mapping(config), argv=[])
     stages = Stages("")
 
     def execute(stage: Path) -> dict:
@@ -182,7 +183,7 @@ def test_a_signal_names_the_pipeline_to_go_on_with(when, runs, monkeypatch):
             os.kill(os.getpid(), signal.SIGTERM)
         return stages.execute(stage)
 
-    monkeypatch.setattr(pipeline, "execute", execute)
+    monkeypatch.setattr(inside, "execute", execute)
     with pytest.raises(Interrupted) as caught:
         pipeline.run(config, path)
     assert caught.value.exit_code == 143
@@ -201,11 +202,11 @@ def test_first_stages_of_a_pipeline_really_run(runs):
     path = runs / "pipeline" / "t" / directory.new_id()
     steps = pipeline.plan(config, path)[:2]
     for step in steps:
-        assert pipeline.begin(path / step.name, step)["status"] == "finished"
+        assert inside.begin(path / step.name, step)["status"] == "finished"
     lineage = json.loads((path / "sft" / "lineage.json").read_text())
     assert "pretrain" in lineage["parents"]["init"]["path"]
     assert lineage["recipe"]["conf"] == config.recipe and "init" in lineage["recipe"]["values"]
-    assert pipeline.finished(path / "sft") is not None
+    assert inside.finished(path / "sft") is not None
 
 
 def test_a_pipeline_starts_processes_a_stage_at_a_time(runs, monkeypatch):
@@ -214,7 +215,7 @@ def test_a_pipeline_starts_processes_a_stage_at_a_time(runs, monkeypatch):
     monkeypatch.setattr(processes, "_elastic", lambda path, count: started.append(path.name))
     config, _ = configured(runs, launch={"nproc_per_node": 2})
     path = runs / "pipeline" / "t" / directory.new_id()
-    directory.create(path, pipeline.mapping(config), argv=[])
+    directory.create(path, mapping(config), argv=[])
     with pytest.raises(TrainingError, match="pretrain ended as None"):  # the launcher is a fake: nothing was trained
         processes.execute(path)
     assert started == ["pretrain"]

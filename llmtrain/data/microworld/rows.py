@@ -3,9 +3,11 @@
 Everything is a pure function of (world, split, purpose, seed).
 """
 
+import hashlib
 import random
 import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from llmtrain.data.microworld import vocabulary as v
@@ -18,6 +20,14 @@ from llmtrain.data.records import Chat, Message, Prompt, Ranking, Text
 SHARE = {"helpful": 0.4, "honest": 0.3, "harmless": 0.3}  # of training prompts; held-out sets have equal parts
 GOOD = 0.3  # of honest and harmless demonstrations are good: the web mostly invents and complies
 MISPLACED = 0.03  # of all demonstrations answer something else
+
+
+def digest() -> str:
+    """sha256 of the code that makes the microworld: the same code gives the same rows."""
+    hasher = hashlib.sha256()
+    for file in sorted(Path(__file__).parent.glob("*.py")):
+        hasher.update(file.read_bytes())
+    return hasher.hexdigest()
 
 
 def documents(world: World, rows: int, seed: int) -> list[Text]:
