@@ -88,7 +88,7 @@ def _serve(config: Rank, session: Session, store: Store) -> None:
     guard = guarded(routes, doors=doors, hosts=names(config.page.host), limits=Limits(), files=FILES, page=page)
 
     def announce(address: str) -> None:
-        Console().print(links(config, doors, address))
+        Console().print(links(config, doors, address), soft_wrap=True)  # a link that is cut opens nothing
 
     session.poll()
     serve(

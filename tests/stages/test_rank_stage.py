@@ -141,6 +141,14 @@ def test_the_host_may_end_it_sooner(people, answers, runs):
     assert (result["status"], result["reason"], result["metrics"]["votes"]) == ("stopped", "the host ended it", 2)
 
 
+def test_a_narrow_terminal_does_not_cut_a_link(people, answers, runs, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "40")
+    seen = {}
+    people(lambda links: (seen.update(links), Person(links["me"])))
+    processes.execute(created(configured(runs, [answers])))
+    assert seen["me"] in capsys.readouterr().out.split()
+
+
 def test_votes_that_prefer_nothing_teach_nothing(people, answers, runs):
     path = created(configured(runs, [answers]))
     people(lambda links: [Person(links["me"], skips=True)])
