@@ -37,6 +37,7 @@ class Blocks:
     shapes: list[tuple[int, int]]  # per block (S_b, L_b), which are S_b * L_b slots
     back: Tensor  # [N]: the slot of each token in the sequence that owns it
     filled: int  # slots that hold no token of a sequence, worked on for the block's sake
+    as_is: bool  # one block of sequences of one length, in the row's own order: nothing to lay out
 
 
 def blocks(bounds: Tensor, shared: Tensor | None = None) -> Blocks:
@@ -65,7 +66,8 @@ def blocks(bounds: Tensor, shared: Tensor | None = None) -> Blocks:
         shapes.append((len(rows), longest))
         used, start = used + tokens.size, stop
     laid, found = (torch.from_numpy(x).to(bounds.device) for x in (np.concatenate(take), back))
-    return Blocks(laid, shapes, found, used - int(lengths.sum()))
+    as_is = len(shapes) == 1 and shared is None and used == len(back)
+    return Blocks(laid, shapes, found, used - int(lengths.sum()), as_is)
 
 
 UNKNOWN = ("softcap", "s_aux", "position_bias")  # what some architectures add to plain attention
@@ -100,7 +102,8 @@ def attend(
     """query [1,H,N,D], key and value [1,H_kv,N,D] -> ([1,N,H,D], None), causal inside each sequence."""
     layout = checked(module, llmtrain_blocks, sliding_window, extra)
     sizes = [rows * length for rows, length in layout.shapes]
-    laid = (x[0].transpose(0, 1).index_select(0, layout.take).split(sizes) for x in (query, key, value))
+    rows_first = (x[0].transpose(0, 1) for x in (query, key, value))
+    laid = ((x if layout.as_is else x.index_select(0, layout.take)).split(sizes) for x in rows_first)
     grouped = query.shape[1] != key.shape[1]
     parts = []
     for (rows, length), *block in zip(layout.shapes, *laid, strict=True):
@@ -109,7 +112,7 @@ def attend(
             bq, bk, bv, is_causal=True, scale=scaling, enable_gqa=grouped, dropout_p=dropout if module.training else 0.0
         )
         parts.append(out.transpose(1, 2).flatten(0, 1))
-    return torch.cat(parts).index_select(0, layout.back)[None], None
+    return (parts[0] if layout.as_is else torch.cat(parts).index_select(0, layout.back))[None], None
 
 
 def no_mask(*_: Any, **__: Any) -> None:

@@ -94,6 +94,15 @@ def test_blocks_lay_a_shared_prompt_out_in_front_of_each_answer():
     assert layout.back[:4].tolist() == [9, 10, 11, 12]  # the prompt's numbers are those of the answer that owns it
 
 
+def test_sequences_of_one_length_are_not_laid_out_again(model):
+    assert blocks(torch.tensor([0, 5, 10, 15])).as_is
+    assert not blocks(torch.tensor([0, 5, 9, 14])).as_is  # filled
+    assert not blocks(torch.tensor([0, 1, 3])).as_is  # two blocks, the longer first
+    assert not blocks(torch.tensor([0, 5, 6]), torch.tensor([[0, 0], [0, 4]])).as_is  # a prompt that both have
+    alike = [[1, 2, 3, 4, 5], [9, 8, 7, 6, 5], [3, 1, 4, 1, 5]]
+    torch.testing.assert_close(packed_logits(model, alike), alone(plain(model), alike), atol=1e-5, rtol=0)
+
+
 def test_decoding_switches_and_returns(model):
     with decoding(model):
         assert model.config._attn_implementation == DECODING
