@@ -4,6 +4,7 @@ import os
 import sys
 from pathlib import Path
 
+import torch.distributed as dist
 from torch.distributed.elastic.multiprocessing.errors import record
 
 from llmtrain.launch.processes import worker
@@ -17,6 +18,8 @@ def main() -> None:
     code = worker(path)
     if code:
         sys.exit(code)
+    if dist.is_initialized():
+        dist.destroy_process_group()  # a thread of it that outlives the interpreter aborts the process
 
 
 if __name__ == "__main__":
