@@ -50,7 +50,8 @@ class Pretraining(Policy):
     def batches(self, rows: list[list[Span]]) -> list[TokenBatch]:
         """Micro-batches of at most batch.micro_tokens; a row in which no token is a target is left out."""
         rows = [row for row in rows if row]
-        sizes = [sum(stop - start for _, start, stop in row) for row in rows]
+        untold = [len(row) if self.config.doc_mask else 1 for row in rows]  # last tokens, which are targets alone
+        sizes = [sum(stop - start for _, start, stop in row) - n for row, n in zip(rows, untold, strict=True)]
         return [self._batch([rows[i] for i in part]) for part in by_tokens(sizes, self.config.batch.micro_tokens)]
 
     def _batch(self, rows: list[list[Span]]) -> TokenBatch:
