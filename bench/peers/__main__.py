@@ -36,6 +36,9 @@ def main() -> int:
             names = ", ".join(w.name for w in works(asked.quick, asked.rounds))
             print(f"--only {' '.join(asked.only)}: no such contest; there are {names}", file=sys.stderr)
             return 2
+        if not Path(asked.peers).is_file():
+            print(f"--peers {asked.peers}: not there; `make bench` installs it", file=sys.stderr)
+            return 2
         _hold_all(chosen, asked, results)
     render(results, folder / "RESULTS.md", folder / "images")
     print(f"written: {folder / 'RESULTS.md'}")

@@ -5,7 +5,7 @@ from statistics import median
 from typing import Any
 
 from bench.measure import Step, Timings
-from bench.peers.works import FLOOR, OURS, Target
+from bench.peers.works import FLOOR, Target
 
 GIGA = 1e9
 
@@ -40,8 +40,9 @@ class Figures:
 
     @property
     def ours(self) -> str:
-        """The side of ours that the first target is about."""
-        return self.targets[0].side if self.targets[0].side in self.sides else OURS
+        """The side of ours that the others are held against: of the first target, undisturbed."""
+        first = self.targets[0]
+        return first.base if first.most else first.side
 
     def gflops(self, side: str) -> float | None:
         """10^9 operations a second of a side that told what a unit of its work costs."""

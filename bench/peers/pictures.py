@@ -8,12 +8,14 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from bench.peers.figures import Figures
 from bench.peers.works import FLOOR
 
 INK, MUTED, LINE, PAPER, ACCENT = "#1f2328", "#59636e", "#d1d9e0", "#ffffff", "#0b6bcb"
 SERIES = (ACCENT, "#9a6700", "#59636e", "#8250df", "#1a7f37")
+PHASES = ("rollout", "judge", "score", "update")  # in the order they come
 STYLE = {
     "svg.fonttype": "none", "svg.hashsalt": "llmtrain", "font.size": 10, "text.color": INK, "axes.labelcolor": MUTED,
     "font.family": ["sans-serif"], "axes.edgecolor": LINE, "axes.spines.top": False,
@@ -49,7 +51,7 @@ def ratios(found: list[Figures], file: Path) -> bool:
         axes.barh(places, [value for _, value, _ in bars], height=0.55, color=ACCENT)
         axes.axvline(1, color=MUTED, linewidth=0.8)
         for place, (_, value, wanted) in zip(places, bars, strict=True):
-            axes.text(max(value, wanted or 0), place, f"  {value:.2f}x", va="center", color=INK)
+            _beside(axes, max(value, wanted or 0), place, f"{value:.2f}x")
             if wanted:
                 axes.plot([wanted, wanted], [place - 0.38, place + 0.38], color=INK, linewidth=2, solid_capstyle="butt")
         axes.set_yticks(list(places), [name for name, _, _ in bars])
@@ -79,7 +81,10 @@ def curves(found: list[Figures], file: Path) -> bool:
                 axes.plot(
                     steps, losses, style, color=colour, label=side, linewidth=4 if own else 1.3, alpha=0.4 if own else 1
                 )
-            _labelled(axes, "optimizer step", "loss")
+            axes.set_xlabel("optimizer step")
+            axes.set_ylabel("loss")
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+            axes.grid(color=LINE, linewidth=0.6)
             axes.legend(fontsize=8)
     return True
 
@@ -89,7 +94,8 @@ def phases(found: list[Figures], file: Path) -> bool:
     rows = [(f"{f.name}: {side}", seconds) for f in found for side, seconds in f.phases().items()]
     if not rows:
         return False
-    names = list(dict.fromkeys(name for _, seconds in rows for name in seconds))
+    known = {name for _, seconds in rows for name in seconds}
+    names = [*(name for name in PHASES if name in known), *sorted(known - set(PHASES))]
     with _drawn(file, 7.6, 1.0 + 0.4 * len(rows)) as figure:
         axes = figure.add_subplot()
         for place, (_, seconds) in enumerate(reversed(rows)):
@@ -98,17 +104,16 @@ def phases(found: list[Figures], file: Path) -> bool:
                 took = seconds.get(name, 0.0)
                 axes.barh(place, took, left=start, height=0.55, color=colour, label=name if not place else None)
                 start += took
-            axes.text(start, place, f"  {start:.2f} s", va="center")
+            _beside(axes, start, place, f"{start:.2f} s")
         axes.set_yticks(range(len(rows)), [name for name, _ in reversed(rows)])
         axes.tick_params(left=False)
         axes.spines["left"].set_visible(False)
         axes.set_xlim(0, 1.15 * max(sum(seconds.values()) for _, seconds in rows))
-        _labelled(axes, "seconds of an iteration", "")
+        axes.set_xlabel("seconds of an iteration")
+        axes.grid(axis="x", color=LINE, linewidth=0.6)
         axes.legend(ncols=len(names), loc="lower left", bbox_to_anchor=(0, 1), fontsize=9)
     return True
 
 
-def _labelled(axes: Axes, x: str, y: str) -> None:
-    axes.set_xlabel(x)
-    axes.set_ylabel(y)
-    axes.grid(color=LINE, linewidth=0.6)
+def _beside(axes: Axes, x: float, y: float, text: str) -> None:
+    axes.annotate(text, (x, y), (5, 0), textcoords="offset points", va="center", color=INK)

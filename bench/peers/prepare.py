@@ -30,6 +30,7 @@ from llmtrain.text import tokenizers
 
 FILES = {"text": "tinyshakespeare.txt", "sft": "alpaca_en.json", "reward": "hh_harmless.jsonl.gz"}
 CONTEXT = 1024
+STEP = 16  # rows of a step of sft and reward
 
 
 class Larder:
@@ -84,12 +85,13 @@ class Larder:
         rows = self.columns("sft", Kind.chat, 512)
         random.Random(0).shuffle(rows)
         kept = [{"ids": list(r["ids"]), "mask": [bool(m) for m in r["mask"]]} for r in rows]
-        (self.folder / "sft.json").write_text(json.dumps(kept[: len(kept) // 16 * 16]))
+        (self.folder / "sft.json").write_text(json.dumps(kept[: len(kept) // STEP * STEP]))
 
     def reward(self, answers: int) -> None:
         """Rankings with so many answers, and the same as pairs: in their order for K=2, shuffled beyond."""
         size = dict(architecture="llama", layers=self.sizes["small"]["layers"], width=self.sizes["small"]["width"])
         made, tokenizer = rewards.rows(self.files["reward"], answers, 512 // answers)
+        made = made[: len(made) // STEP * STEP]
         judging = rewards.learner(Namespace(**size), made, tokenizer)
         folder = self.folder / f"reward-{answers}"
         scalar.save(judging.model, tokenizer, folder)

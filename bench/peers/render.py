@@ -88,7 +88,7 @@ def _contest(figures: Figures) -> str:
                 "" if speed is None else f"{speed:.0f}",
             ]
         )
-    head = ["side", f"{result['unit']}/s", "spread", f"{figures.ours} to it", "in CPU time", "GFLOP/s"]
+    head = ["side", f"{result['unit']}/s", "spread", f"{figures.ours}: times as fast", "in CPU time", "GFLOP/s"]
     if not any(row[-1] for row in rows):
         head, rows = head[:-1], [row[:-1] for row in rows]
     square = figures.sides.get(FLOOR, {"facts": {}})["facts"].get("square")
@@ -130,7 +130,7 @@ def _profile(found: list[Figures]) -> str:
     for figures in found:
         for side, seconds in figures.phases().items():
             whole = sum(seconds.values())
-            parts = ", ".join(f"{name} {s:.2f} s ({s / whole:.0%})" for name, s in seconds.items())
+            parts = ", ".join(f"{name} {s:.2f} s ({s / whole:.0%})" for name, s in sorted(seconds.items()))
             rows.append([figures.name, side, f"{whole:.2f}", parts])
     return _table(["contest", "side", "seconds", "phases (medians)"], rows)
 

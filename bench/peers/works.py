@@ -62,7 +62,7 @@ def works(quick: bool, rounds: int) -> list[Work]:
     size = sizes(quick)
     return [
         _pretrain("small", size["small"], 4, rounds, 1.30, quick),
-        _pretrain("large", size["large"], 1, rounds, 1.55, quick),
+        _pretrain("large", size["large"], 2, rounds, 1.55, quick),
         _sft(rounds, quick),
         _reward(2, 2.5, rounds, size["small"]),
         _reward(4, 5.0, rounds, size["small"]),
@@ -139,7 +139,7 @@ def _sft(rounds: int, quick: bool) -> Work:
 
 
 def _reward(answers: int, factor: float, rounds: int, size: dict[str, int]) -> Work:
-    steps = {2: 1, 4: 1}[answers]
+    steps = {2: 3, 4: 2}[answers]
     own = {"architecture": "llama", "layers": size["layers"], "width": size["width"]}
     return Work(
         f"reward-{answers}",
