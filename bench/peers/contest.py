@@ -18,7 +18,7 @@ class Worker:
 
     def __init__(self, name: str, command: Sequence[str], log: Path, env: Mapping[str, str] | None = None):
         self.name, self.log = name, log
-        self.facts: dict[str, float] = {}
+        self.facts: dict[str, Any] = {}
         self.versions: dict[str, str] = {}
         self.losses: list[float] = []
         self.phases: list[dict[str, float]] = []

@@ -8,9 +8,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.profiler import ProfilerActivity, profile
 from transformers import PreTrainedModel
 
 SQUARES = (1024, 2048)
+KINDS = {"matrix products": ("aten::mm", "aten::addmm", "aten::bmm"), "attention": ("aten::_scaled_dot_product",)}
 
 
 def products(model: PreTrainedModel, tokens: int, targets: int) -> Iterator[tuple[int, int, int]]:
@@ -65,3 +67,15 @@ def square(size: int) -> tuple[Callable[[], None], float]:
     """The product of two squares."""
     a, b, out = torch.randn(3, size, size, generator=torch.Generator().manual_seed(0))
     return lambda: torch.mm(a, b, out=out), 2.0 * size**3
+
+
+def shares(call: Callable[[], object]) -> dict[str, float]:
+    """Of a call's time in operators, the part of each kind. The rest goes element by element and waits for memory."""
+    call()
+    with profile(activities=[ProfilerActivity.CPU]) as seen:
+        call()
+    seconds = dict.fromkeys(KINDS, 0.0) | {"the rest": 0.0}
+    for event in seen.key_averages():
+        kind = next((kind for kind, names in KINDS.items() if event.key.startswith(names)), "the rest")
+        seconds[kind] += event.self_cpu_time_total
+    return {kind: amount / sum(seconds.values()) for kind, amount in seconds.items()}

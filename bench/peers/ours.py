@@ -65,6 +65,20 @@ class Running:
         return losses, tokens
 
 
+def profiled(running: Running) -> dict[str, float]:
+    """Where the time of a first step's forward and backward goes; no weight moves."""
+    learner = running.learner
+    (window,) = learner.round(0)
+    items = sum(batch.items for batch in window)
+
+    def call() -> None:
+        for batch in window:
+            (learner.loss(batch).total / items).backward()
+        running.optimizer.zero_grad()
+
+    return floor.shares(call)
+
+
 class InOrder:
     """In place of data/order.py's permutations: the rows as they are, so that both sides see the same ones."""
 
@@ -124,7 +138,8 @@ def pretrain(gate: Gate, asked: dict[str, Any]) -> None:
             losses, tokens = running.take(asked["steps"])
         return Done(tokens, losses)
 
-    gate.ready(flops=floor.training_flops(model, asked["width"], asked["width"], asked["width"] ** 2) / asked["width"])
+    flops = floor.training_flops(model, asked["width"], asked["width"], asked["width"] ** 2) / asked["width"]
+    gate.ready(flops=flops, shares=profiled(running))
     gate.serve(work)
 
 
@@ -146,7 +161,7 @@ def sft(gate: Gate, asked: dict[str, Any]) -> None:
 
     tokens, targets = sum(map(len, ids)), sum(sum(mask[1:]) for mask in masks)
     squares = sum(len(row) ** 2 for row in ids)
-    gate.ready(flops=floor.training_flops(model, tokens, targets, squares) / tokens)
+    gate.ready(flops=floor.training_flops(model, tokens, targets, squares) / tokens, shares=profiled(running))
     gate.serve(work)
 
 

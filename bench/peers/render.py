@@ -95,6 +95,9 @@ def _contest(figures: Figures) -> str:
     lines = [f"## {result['title']}\n", _table(head, rows)]
     if square:
         lines.append(f"The best product of squares: {square / 1e9:.0f} GFLOP/s.\n")
+    if shares := figures.sides[figures.ours]["facts"].get("shares"):
+        told = ", ".join(f"{kind} {share:.0%}" for kind, share in shares.items())
+        lines.append(f"Of the time of our forward and backward (torch's profiler): {told}.\n")
     return "\n".join([*lines, result["unequal"] + "\n", _circumstances(result)])
 
 

@@ -38,8 +38,8 @@ class Gate:
         os.dup2(2, 1)
         self._watch: Watch | None = None
 
-    def ready(self, **facts: float) -> None:
-        """Say that all is built; facts stand in the results (flops: of one unit of work)."""
+    def ready(self, **facts: Any) -> None:
+        """Say that all is built; facts stand in the results (flops: of one unit of work; shares: of a step's time)."""
         self._tell({"facts": facts, "versions": dict(_versions())})
 
     def wait(self) -> bool:

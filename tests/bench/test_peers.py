@@ -64,7 +64,7 @@ def result(**changes) -> dict:
 
     told = {"facts": {}, "losses": [2.0, 1.0], "phases": [{"rollout": 1.0, "update": 3.0}]}
     sides = {
-        works.OURS: told | {"facts": {"flops": 1e9}},
+        works.OURS: told | {"facts": {"flops": 1e9, "shares": {"matrix products": 0.6, "the rest": 0.4}}},
         "peer": told | {"losses": [2.0, 1.25, 1.0], "phases": []},
         works.FLOOR: {"facts": {"flops": 8e8, "square": 9e10}, "losses": [], "phases": []},
     }
@@ -98,6 +98,7 @@ def test_the_page_is_made_of_the_results_alone(tmp_path):
     assert "| [pretrain](#pretrain-a-model) | llmtrain | peer | >= 1.50x | **1.67x** |" in page
     assert "**94%** (missed)" in page
     assert "n=2 clean, 1 set aside" in page
+    assert "matrix products 60%, the rest 40%" in page
     assert "Nothing was." in page
     assert "| pretrain | 2 | llmtrain 1.0000, peer 1.2500 | 2.5e-01 |" in page
     assert "| pretrain | llmtrain | 4.00 | rollout 1.00 s (25%), update 3.00 s (75%) |" in page
