@@ -4,8 +4,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+PEERS := .venv-peers
+PEERS_PIP := $(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check
+BENCH_DATA := $(or $(LLMTRAIN_DATA),$(wildcard ../shared/data))
 
-.PHONY: help setup demo test check invariants gates votes people format wheel-test clean
+.PHONY: help setup demo test check invariants gates votes people bench format wheel-test clean
 
 help:
 	@echo "make demo        install, then train a tiny model the whole way: pretrain, sft, reward, ppo"
@@ -15,6 +18,7 @@ help:
 	@echo "make gates       PPO against an enumerated optimum, four seeds: about a minute and a half"
 	@echo "make votes       50 raters, 10,000 votes, the server killed 20 times, on both databases: about nine minutes"
 	@echo "make people      the demo whose rankings a script enters in a real browser, in place of people"
+	@echo "make bench       install TRL beside us and measure in turn: bench/RESULTS.md; some fifteen minutes on two quiet cores"
 	@echo "make setup       prepare .venv alone"
 	@echo "make wheel-test  build the wheel and run it in an empty environment"
 
@@ -50,6 +54,16 @@ votes: setup
 people: setup
 	$(BIN)/python -m bench.people
 
+# Of a part alone: make bench BENCH='--only pretrain sft'
+bench: setup $(PEERS)/.installed
+	$(BIN)/python -m bench.peers $(if $(BENCH_DATA),--data $(BENCH_DATA)) $(BENCH)
+
+$(PEERS)/.installed: bench/peers/requirements.txt
+	test -x $(PEERS)/bin/python || $(PYTHON) -m venv $(PEERS)
+	$(PEERS_PIP) torch==2.13.0
+	$(PEERS_PIP) --requirement bench/peers/requirements.txt
+	touch $@
+
 format: setup
 	$(BIN)/ruff format llmtrain tests bench
 	$(BIN)/ruff check --fix llmtrain tests bench
@@ -58,4 +72,4 @@ wheel-test: setup
 	$(BIN)/python tests/wheel.py
 
 clean:
-	rm -rf $(VENV) dist
+	rm -rf $(VENV) $(PEERS) dist

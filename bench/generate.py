@@ -14,10 +14,10 @@ from functools import partial
 
 import torch
 from torch import Tensor
-from transformers import GenerationConfig, PreTrainedModel
-from transformers.generation import StoppingCriteria, StoppingCriteriaList
+from transformers import PreTrainedModel
 
 from bench.measure import interleaved
+from bench.peers.decoding import ending, generated, left_padded, workload
 from llmtrain.models import causal
 from llmtrain.models.attention import decoding
 from llmtrain.rollout import sample
@@ -29,33 +29,10 @@ SIZES = {  # that of the recipe `tiny`, and the one whose figures stand in the o
 END = 0
 
 
-class Lengths(StoppingCriteria):
-    """Ends row i when it has lengths[i] tokens behind a prompt of `prompt` tokens."""
-
-    def __init__(self, prompt: int, lengths: Tensor):
-        self.prompt, self.lengths = prompt, lengths
-
-    def __call__(self, input_ids: Tensor, scores: Tensor, **_: object) -> Tensor:
-        return self.lengths <= input_ids.shape[1] - self.prompt
-
-
-def workload(rows: int, varying: bool) -> tuple[list[list[int]], Tensor]:
-    """Prompts, and how many tokens each answer has."""
-    draw = torch.Generator().manual_seed(0)
-    asked = torch.randint(8, 49, (rows,), generator=draw) if varying else torch.full((rows,), 16)
-    prompts = [torch.randint(2, 1000, (int(n),), generator=draw).tolist() for n in asked]
-    if not varying:
-        return prompts, torch.full((rows,), 96)
-    middles = (torch.arange(rows) + 0.5) / rows  # an exponential with mean 58, cut at 128: mean 52
-    lengths = (-58 * (1 - middles).log()).ceil().clamp(1, 128).long()
-    return prompts, lengths[torch.randperm(rows, generator=draw)]
-
-
 def ours(model: PreTrainedModel, prompts: list[list[int]], lengths: Tensor) -> int:
     """Tokens of answers written by the rollout engine."""
     longest = int(lengths.max())
-    draws = torch.rand(len(prompts), longest, generator=torch.Generator().manual_seed(1)) * 0.9 + 0.1
-    draws[torch.arange(len(prompts)), lengths - 1] = 0.0
+    draws = ending(torch.rand(len(prompts), longest, generator=torch.Generator().manual_seed(1)), lengths)
     said = sample.generate(
         model, prompts, max_new_tokens=longest, temperature=1.0, eos_id=END, uniforms=draws, batch_rows=512
     )
@@ -65,17 +42,8 @@ def ours(model: PreTrainedModel, prompts: list[list[int]], lengths: Tensor) -> i
 
 def theirs(model: PreTrainedModel, prompts: list[list[int]], lengths: Tensor, cache: str | None = None) -> int:
     """The same by transformers: prompts padded on the left, its own cache, sampling from the plain softmax."""
-    width = max(map(len, prompts))
-    ids = torch.tensor([[0] * (width - len(p)) + p for p in prompts])
-    seen = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in prompts])
-    how = GenerationConfig(
-        max_new_tokens=int(lengths.max()), do_sample=True, top_k=0, top_p=1.0, pad_token_id=0, eos_token_id=None,
-        cache_implementation=cache,
-    )  # fmt: skip
-    rules = StoppingCriteriaList([Lengths(width, lengths)])
     with decoding(model):
-        out = model.generate(ids, attention_mask=seen, generation_config=how, stopping_criteria=rules)
-    assert out.shape[1] == width + int(lengths.max())
+        generated(model, *left_padded(prompts), lengths, cache=cache)
     return int(lengths.sum())
 
 
@@ -94,7 +62,7 @@ def table(threads: int, rounds: int, rows: int, most: int, static: bool, only: s
                 pad_id=None, seed=0, **size,
             )  # fmt: skip
             for varying in (False, True):
-                work = (model, *workload(rows, varying))
+                work = (model, *(workload(rows, (8, 48), None) if varying else workload(rows, (16, 16), 96)))
                 sides: dict[str, Callable[[], object]] = {
                     "theirs": partial(theirs, *work),
                     "ours": partial(ours, *work),
