@@ -8,7 +8,7 @@ PEERS := .venv-peers
 PEERS_PIP := $(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check
 BENCH_DATA := $(or $(LLMTRAIN_DATA),$(wildcard ../shared/data))
 
-.PHONY: help setup demo test check invariants gates votes people bench format wheel-test clean
+.PHONY: help setup demo test check invariants gates votes people bench growth format wheel-test clean
 
 help:
 	@echo "make demo        install, then train a tiny model the whole way: pretrain, sft, reward, ppo"
@@ -19,6 +19,7 @@ help:
 	@echo "make votes       50 raters, 10,000 votes, the server killed 20 times, on both databases: about nine minutes"
 	@echo "make people      the demo whose rankings a script enters in a real browser, in place of people"
 	@echo "make bench       install TRL beside us and measure in turn: bench/RESULTS.md; some fifteen minutes on two quiet cores"
+	@echo "make growth      time and memory over length, vocabulary, answers, batch and size: about eight minutes on two quiet cores"
 	@echo "make setup       prepare .venv alone"
 	@echo "make wheel-test  build the wheel and run it in an empty environment"
 
@@ -63,6 +64,8 @@ $(PEERS)/.installed: bench/peers/requirements.txt
 	$(PEERS_PIP) torch==2.13.0
 	$(PEERS_PIP) --requirement bench/peers/requirements.txt
 	touch $@
+growth: setup
+	$(BIN)/python -m bench.growth
 
 format: setup
 	$(BIN)/ruff format llmtrain tests bench

@@ -64,6 +64,7 @@ def generate(
             if should_stop is not None:
                 should_stop()
             rows.advance()
+    del rows.forward  # it holds rows: without this the cache would stay until Python looks for cycles
     return rows.completions()
 
 

@@ -50,6 +50,7 @@ class Case:
     length: int
     changes: dict[str, Any]
     answers: int = 1
+    prompt: int = 1  # tokens of `length` that the answers to a prompt share
 
     @property
     def name(self) -> str:
@@ -134,9 +135,9 @@ def learner_of(c: Case, config: Any) -> Any:
     if c.command in ("reward", "dpo"):
         k = c.answers
         table = {
-            "prompt": [ids(1) for _ in range(2 * n)],
-            "responses": [ids(k * (c.length - 1)) for _ in range(2 * n)],
-            "response_lengths": [[c.length - 1] * k] * (2 * n),
+            "prompt": [ids(c.prompt) for _ in range(2 * n)],
+            "responses": [ids(k * (c.length - c.prompt)) for _ in range(2 * n)],
+            "response_lengths": [[c.length - c.prompt] * k] * (2 * n),
             "ranks": [list(range(1, k + 1))] * (2 * n),
             "row": [[0]] * (2 * n),
         }

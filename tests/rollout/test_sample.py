@@ -1,5 +1,8 @@
 """Decoding against plain forwards and against the distribution it must draw from."""
 
+import gc
+import weakref
+
 import pytest
 import torch
 
@@ -168,3 +171,21 @@ def test_told_hears_every_token_of_every_prompt_as_it_comes(model, prompts):
         model, prompts, uniforms(len(prompts)), batch_rows=3, told=lambda prompt, token: heard[prompt].append(token)
     )
     assert [heard[n] for n in range(len(prompts))] == [completion.ids for completion in done]
+
+
+def test_the_cache_goes_when_the_last_answer_is_written(model, prompts, monkeypatch):
+    """At once: a rollout's cache must not stand beside the update that follows it."""
+    caches = []
+
+    class Watched(sampler.Cache):
+        def __init__(self, *given):
+            super().__init__(*given)
+            caches.append(weakref.ref(self))
+
+    monkeypatch.setattr(sampler, "Cache", Watched)
+    gc.disable()
+    try:
+        sample(model, prompts, uniforms(len(prompts)))
+    finally:
+        gc.enable()
+    assert caches and not any(cache() for cache in caches)
