@@ -113,6 +113,16 @@ def layers(model: PreTrainedModel, targets: Sequence[str]) -> dict[str, nn.Linea
     return {name: layer for name, layer in there.items() if not targets or name.rpartition(".")[2] in targets}
 
 
+def sizes(model: PreTrainedModel, rank: int, targets: Sequence[str]) -> dict[str, tuple[int, ...]]:
+    """name -> shape of all weights that the adapters of a model would have."""
+    found: dict[str, tuple[int, ...]] = {}
+    for name, layer in layers(model, targets).items():
+        d_in, d_out = size(layer)
+        path = name.replace(".", PATH)
+        found |= {f"{path}.a": (rank, d_in), f"{path}.b": (d_out, rank)}
+    return found
+
+
 def size(layer: nn.Linear | Conv1D) -> tuple[int, int]:
     """(d_in, d_out); Conv1D holds its weight the other way round."""
     first, second = layer.weight.shape
