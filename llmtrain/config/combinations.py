@@ -188,6 +188,7 @@ def _adapter(config: Any) -> list[str]:
     faults = [] if own.rank or own.alpha is None else [f"adapter.alpha: {own.alpha} {told} set it to null"]
     if own.targets and not own.rank:
         faults.append(f"adapter.targets: {own.targets} {told} set it to []")
+    faults += ["adapter.targets: holds an empty name; drop it"] if not all(map(str.strip, own.targets)) else []
     return faults + [f"adapter.targets: {name} is there twice; drop one" for name in _doubled(own.targets)]
 
 
