@@ -132,7 +132,7 @@ def test_all_faults_come_at_once(shipped):
         ("ppo", LORA | {"adapter__targets": ["a", "a"]}, "adapter.targets: a is there twice; drop one"),
         ("ppo", LORA | {"adapter__targets": [" "]}, "adapter.targets: holds an empty name; drop it"),
         ("ppo", LORA | {"sampling__engine": "vllm"}, "sampling.engine: vllm would read the model without its adapters"),
-        ("sft", {"adapter": {"rank": 8}}, "adapter: there is no such key"),
+        ("sft", {"adapter": {"rank": 8}}, "adapter: there is no such key, it belongs to ppo and dpo; drop it"),
         ("ppo", {"kl__target": 6.0}, "kl.target: 6.0 does nothing with kl.name=fixed; give kl=adaptive"),
         ("ppo", {"kl__name": "adaptive"}, "kl.horizon: not set; kl.name=adaptive needs it"),
         ("ppo", {"kl__cap": 0.0}, "kl.cap: 0.0 must be more than 0"),
