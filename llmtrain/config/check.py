@@ -19,6 +19,7 @@ ADDED = {
     "log.report": False,
     "log.trackio": False,
     "launch.tune": True,  # no number depends on it
+    "adapter": {"rank": 0, "alpha": None, "targets": []},
 }  # keys that came later -> what runs did before: their config.yaml stays a configuration
 
 

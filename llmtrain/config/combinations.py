@@ -12,6 +12,7 @@ from llmtrain.config.choices import (
     AnswerFormat,
     DataName,
     DPOLoss,
+    Engine,
     Improve,
     Ranker,
     ScheduleName,
@@ -179,6 +180,24 @@ def _dpo(config: Any) -> list[str]:
     return faults
 
 
+def _adapter(config: Any) -> list[str]:
+    own = config.adapter
+    if own.rank and own.alpha is None:
+        return [f"adapter.alpha: not set; adapter.rank={own.rank} needs it (adapter=lora sets it)"]
+    told = "does nothing with adapter.rank=0; give adapter=lora, or"
+    faults = [] if own.rank or own.alpha is None else [f"adapter.alpha: {own.alpha} {told} set it to null"]
+    if own.targets and not own.rank:
+        faults.append(f"adapter.targets: {own.targets} {told} set it to []")
+    faults += ["adapter.targets: holds an empty name; drop it"] if not all(map(str.strip, own.targets)) else []
+    return faults + [f"adapter.targets: {name} is there twice; drop one" for name in _doubled(own.targets)]
+
+
+def _adapted_sampling(config: Any) -> list[str]:
+    if config.adapter.rank and config.sampling.engine is Engine.vllm:
+        return ["sampling.engine: vllm would read the model without its adapters; set it to own, or adapter=none"]
+    return []
+
+
 def _eval(config: Any) -> list[str]:
     faults = []
     if not config.models:
@@ -259,6 +278,8 @@ CHECKS: list[tuple[tuple[str, ...], Callable[[Any], list[str]]]] = [
     (("judge", "advantage"), ppo.judge),
     (("judge", "advantage", "data"), ppo.rule),
     (("loss", "label_smoothing"), _dpo),
+    (("adapter",), _adapter),
+    (("adapter", "sampling"), _adapted_sampling),
     (("models", "init", "reference", "judged_by", "tasks", "launch"), _eval),
     (("models", "judged_by", "prompt", "format", "web", "page", "launch", "log"), _chat),
     (("stop",), _stop),

@@ -26,7 +26,10 @@ def unknown(command: str, key: str) -> str:
     leaves = {name.rpartition(".")[2]: name for name in reversed(known(command))}
     near = difflib.get_close_matches(key, known(command), n=1)
     near = near or [leaves[name] for name in difflib.get_close_matches(leaf, leaves, n=1)]
-    return text + (f"; did you mean {near[0]}?" if near else "; --help lists them")
+    if near:
+        return f"{text}; did you mean {near[0]}?"
+    others = [other for other in COMMANDS if key in known(other)]
+    return f"{text}, it belongs to {' and '.join(others)}; drop it" if others else f"{text}; --help lists them"
 
 
 @cache

@@ -86,6 +86,13 @@ class Optimizer:
 
 
 @dataclass
+class Adapter:
+    rank: int = number(0)
+    alpha: float | None = number(above=0)
+    targets: list[str] = MISSING
+
+
+@dataclass
 class Schedule:
     name: ScheduleName = MISSING
     warmup: float = number(0, 1)

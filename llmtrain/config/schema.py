@@ -11,6 +11,7 @@ from omegaconf import MISSING
 
 from llmtrain.config.choices import Annotator, AnswerFormat, DPOLoss, Improve, Ranker, Stage, Tie
 from llmtrain.config.nodes import (
+    Adapter,
     Batch,
     Data,
     Decoding,
@@ -114,6 +115,7 @@ class PPO(Training):
     kl: KL = MISSING
     advantage: Advantage = MISSING
     clip: Clipping = MISSING
+    adapter: Adapter = MISSING
     ppo_epochs: int = number(1)
     minibatches: int = number(1)
     target_kl: float | None = number(above=0)
@@ -126,6 +128,7 @@ class DPO(Training):
     loss: DPOLoss = MISSING
     beta: float = number(above=0)
     label_smoothing: float = number(0, 0.5)
+    adapter: Adapter = MISSING
     sampling: Sampling = MISSING
     stop: Stop = MISSING
 

@@ -30,7 +30,7 @@ def trainer(trained: Iterable[tuple[str, Shape]], beside: dict[str, tuple[int, .
     """trainer.safetensors: the optimizer's state of what is trained, by the prefix of its names, and `beside`."""
     tensors = dict(beside)
     for prefix, shape in trained:
-        for name, size in shape.tensors.items():
+        for name, size in shape.learning.items():
             tensors |= {f"optimizer.{m}.{prefix}{name}": () if m == "step" else size for m in MOMENTS}
     return safetensors(tensors)
 

@@ -37,17 +37,19 @@ class Work:
 
 
 def forward(shape: Shape, load: Load) -> Work:
-    linear = 2 * (shape.matrices * load.tokens + shape.head * load.targets)
+    linear = 2 * ((shape.matrices + shape.extra) * load.tokens + shape.head * load.targets)
     return Work(dense=linear + ATTENTION * _attention_width(shape) * load.squares)
 
 
 def training(shape: Shape, load: Load) -> Work:
     """Forward and backward: every matrix three times, once for the output and once for each of two gradients.
 
-    A head in chunks (objectives/linear.py) makes its output twice, unless the loss is the sum over the targets.
+    A head in chunks (objectives/linear.py) makes its output twice, unless the loss is the sum over the targets. Under
+    adapters the model's own matrices have no gradient of theirs.
     """
-    head = 8 if in_chunks(shape, load) and not load.summed else 6
-    linear = 6 * shape.matrices * load.tokens + head * shape.head * load.targets
+    each = 4 if shape.adapters else 6
+    head = each + (2 if in_chunks(shape, load) and not load.summed else 0)
+    linear = (each * shape.matrices + 6 * shape.extra) * load.tokens + head * shape.head * load.targets
     return Work(dense=linear + (ATTENTION + ATTENTION_BACK) * _attention_width(shape) * load.squares)
 
 
@@ -56,11 +58,13 @@ def decoding(shape: Shape, asked: Decoding, weight_bytes: int, cache_bytes: int)
     prompts = forward(shape, Load(asked.answers * asked.prompt, asked.answers * asked.prompt**2, asked.answers))
     steps = asked.new - 1  # the first token comes with the prompt
     seen = steps * asked.prompt + steps * (steps + 1) // 2
-    one = 2 * (shape.matrices + shape.head) * steps + ATTENTION * _attention_width(shape) * seen
+    weights = shape.matrices + shape.extra + shape.head
+    one = 2 * weights * steps + ATTENTION * _attention_width(shape) * seen
     batches = -(-asked.answers // asked.rows)
     read = cache(shape, asked, cache_bytes) * (asked.prompt + asked.new // 2) // (asked.prompt + asked.new)
     return prompts + Work(
-        steps=one * asked.answers, moved=batches * steps * ((shape.matrices + shape.head) * weight_bytes + read)
+        steps=one * asked.answers,
+        moved=batches * steps * (weights * weight_bytes + read),
     )
 
 

@@ -6,6 +6,8 @@ transformers) and holds at its worst moment; tests/estimate measures them. Lette
 `wide` is what float32 takes, 4 bytes; `narrow` what matrices are multiplied in, 4 or (bfloat16) 2.
 """
 
+import math
+
 from llmtrain.estimate.shape import Decoding, Load, Shape
 
 WIDE = 4
@@ -23,28 +25,37 @@ def at_once(vocab: int, *, summed: bool = False, gpu: bool = False) -> int | Non
 
 
 def weights(shape: Shape) -> int:
-    """Parameters in float32; gradients take the same."""
+    """Parameters in float32."""
     return shape.parameters * WIDE
 
 
+def gradients(shape: Shape) -> int:
+    return sum(map(math.prod, shape.learning.values())) * WIDE
+
+
 def moments(shape: Shape) -> int:
-    return MOMENTS * shape.parameters * WIDE
+    return MOMENTS * gradients(shape)
 
 
 def kept(shape: Shape, load: Load, narrow: int) -> int:
-    """Activations that wait for the backward, the logits apart."""
-    s, half = shape, narrow < WIDE
+    """Activations that wait for the backward, the logits apart.
+
+    Under adapters norms and head do not learn and keep nothing for it; inputs of layers are kept as ever, now for
+    theirs, which is an upper bound where not all layers have one.
+    """
+    s, half, whole = shape, narrow < WIDE, not shape.adapters
     attention = (2 * s.heads + 2 * s.kv_heads) * s.head_width  # q, k, v in their blocks, and what comes out
     if s.gated:  # both norms keep what they read and what they make of it; gate, its SiLU, up, and their product
-        residual, inputs, feed = 4 * s.width, 2 * s.width, 4 * s.ffn_width
+        residual, inputs, feed = (4 if whole else 2) * s.width, 2 * s.width, 4 * s.ffn_width
         copies = 3 * s.width if half else 0  # a cast for each of q, k, v and of gate, up, not for each norm
     else:  # GELU by tanh keeps five
         residual, inputs, feed, copies = 2 * s.width, 2 * s.width, 5 * s.ffn_width, 0
     in_narrow = attention + s.heads * s.head_width + inputs + copies + feed
     layer = (residual + s.heads + 4) * WIDE + in_narrow * narrow + _dropped(s, load)
-    last = (2 if s.gated else 1) * s.width * WIDE * load.tokens + s.width * narrow * load.targets
-    casts = (s.matrices + s.head) * narrow if half else 0  # of the weights, made once a forward
-    return s.layers * layer * load.tokens + last + casts
+    last = (2 if s.gated and whole else 1) * s.width * WIDE * load.tokens
+    asked = s.width * narrow * load.targets if whole or in_chunks(s, load) else 0
+    casts = (s.matrices + s.extra + s.head) * narrow if half else 0  # of the weights, made once a forward
+    return (s.layers * layer + s.ranks * narrow) * load.tokens + last + asked + casts
 
 
 def _dropped(shape: Shape, load: Load) -> int:
@@ -73,11 +84,11 @@ def turning(shape: Shape, load: Load, narrow: int) -> int:
     head's own gradient, not yet added to an earlier one; in a feed-forward layer the gradients of two products. In
     chunks the logits, their log-probabilities and the gradients of both sides of the head's product are there at once.
     """
-    one = logits(shape, load)
+    one, head = logits(shape, load), 0 if shape.adapters else shape.head * WIDE
     inside = (2 * shape.ffn_width + 2 * shape.width) * load.tokens * WIDE
     if in_chunks(shape, load):
-        return max(2 * one + shape.head * WIDE + shape.width * narrow * load.targets, inside)
-    return max(3 * one, one + shape.head * WIDE, inside)
+        return max(2 * one + head + shape.width * narrow * load.targets, inside)
+    return max(3 * one, one + head, inside)
 
 
 def passing(shape: Shape, load: Load) -> int:

@@ -25,11 +25,10 @@ class Model:
 
     def bytes(self, narrow: int) -> dict[str, int]:
         """What it takes, by what for. All of it at once only where the phases say so."""
-        size = memory.weights(self.shape)
         learns = self.load if self.trained else None
         return {
-            "weights": size,
-            "gradients": size if self.trained else 0,
+            "weights": memory.weights(self.shape),
+            "gradients": memory.gradients(self.shape) if self.trained else 0,
             "optimizer": memory.moments(self.shape) if self.trained else 0,
             "activations": memory.kept(self.shape, learns, narrow) if learns else 0,
             "logits": memory.logits(self.shape, self.load) if self.load else 0,
@@ -102,7 +101,7 @@ def update(models: Sequence[Model], batches: int, narrow: int) -> int:
     micro-batch a gradient comes as the activations behind it go; with more, all of them are there from the second on.
     """
     trained = [(m.shape, m.load) for m in models if m.trained and m.load]
-    gradients = [memory.weights(shape) for shape, _ in trained]
+    gradients = [memory.gradients(shape) for shape, _ in trained]
     worst, waiting = sum(gradients), 0
     for number, (shape, load) in enumerate(trained):
         there = sum(gradients) if batches > 1 else sum(gradients[number + 1 :])
@@ -113,9 +112,9 @@ def update(models: Sequence[Model], batches: int, narrow: int) -> int:
 
 
 def checkpoint(models: Sequence[Model], prefixes: Sequence[str]) -> int:
-    """The tensors of a checkpoint: the first trained model exported, any other beside it, and all moments."""
+    """The tensors of a checkpoint: the first trained model exported, adapters and others beside it, and all moments."""
     trained = [m.shape for m in models if m.trained]
-    beside: dict[str, tuple[int, ...]] = {}
+    beside = {f"trained.{prefixes[0]}{name}": size for name, size in trained[0].adapters.items()}
     for prefix, shape in zip(prefixes[1:], trained[1:], strict=True):
         beside |= {f"trained.{prefix}{name}": size for name, size in shape.tensors.items()}
         beside |= {f"trained.{prefix.removesuffix('model.')}bias": ()}  # of models/scalar.py

@@ -4,7 +4,7 @@ Letters: L layers, d width, H heads, H_kv key-value heads, D head width, f feed-
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
@@ -27,10 +27,26 @@ class Shape:
     dropout: float
     matrices: int  # weights of the blocks that multiply every token
     tensors: dict[str, tuple[int, ...]]  # stored name -> shape; tied ones once
+    adapters: dict[str, tuple[int, ...]] = field(default_factory=dict)  # the same of those that learn in their place
 
     @property
     def parameters(self) -> int:
-        return sum(map(math.prod, self.tensors.values()))
+        return sum(map(math.prod, (self.tensors | self.adapters).values()))
+
+    @property
+    def learning(self) -> dict[str, tuple[int, ...]]:
+        """What learns where the model is trained."""
+        return self.adapters or self.tensors
+
+    @property
+    def extra(self) -> int:
+        """Weights of the adapters, each of which multiplies every token."""
+        return sum(map(math.prod, self.adapters.values()))
+
+    @property
+    def ranks(self) -> int:
+        """Numbers a token between the two matrices of all adapters."""
+        return sum(size[0] for name, size in self.adapters.items() if name.endswith(".a"))
 
     @property
     def head(self) -> int:

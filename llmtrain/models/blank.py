@@ -1,5 +1,6 @@
 """A model before it has weights: its configuration, and its dimensions read off an instance that takes no memory."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ from transformers.pytorch_utils import Conv1D
 
 from llmtrain.errors import ConfigError
 from llmtrain.estimate.shape import Shape
+from llmtrain.models import lora
 
 
 def configured(
@@ -65,10 +67,18 @@ def configured(
     )
 
 
-def shape(config: PretrainedConfig, *, scalar: bool = False, dropout: float = 0.0) -> Shape:
+def shape(
+    config: PretrainedConfig,
+    *,
+    scalar: bool = False,
+    dropout: float = 0.0,
+    rank: int = 0,
+    targets: Sequence[str] = (),
+) -> Shape:
     """The dimensions of the model that `config` describes, every tensor counted, none made.
 
-    scalar: with one number at each token, as reward models and critics have, in place of logits.
+    scalar: with one number at each token, as reward models and critics have, in place of logits. rank: of the adapters
+    of `targets`, if any. Raises InitError for a target that is none.
     """
     auto: Any = AutoModelForSequenceClassification if scalar else AutoModelForCausalLM
     text = config.get_text_config()
@@ -93,4 +103,5 @@ def shape(config: PretrainedConfig, *, scalar: bool = False, dropout: float = 0.
         dropout=dropout,
         matrices=sum(m.weight.numel() for m in inside),
         tensors=tensors,
+        adapters=lora.sizes(model, rank, targets) if rank else {},
     )

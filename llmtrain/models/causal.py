@@ -264,11 +264,16 @@ def _product(model: PreTrainedModel, states: Tensor, targets: Targets) -> tuple[
     return states.index_select(0, targets.at).to(narrow), model.get_output_embeddings().get_parameter("weight")
 
 
-def save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, path: Path) -> None:
-    """A plain Hugging Face directory: nothing of this program is needed to load it."""
+def save(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, path: Path, weights: dict[str, Tensor] | None = None
+) -> None:
+    """A plain Hugging Face directory: nothing of this program is needed to load it.
+
+    weights: in place of the model's own.
+    """
     eos, pad = tokenizer.eos_token_id, tokenizer.pad_token_id
     model.generation_config = GenerationConfig(eos_token_id=eos, pad_token_id=pad)
-    model.save_pretrained(path)
+    model.save_pretrained(path, state_dict=weights)
     tokenizer.save_pretrained(path)
 
 

@@ -38,10 +38,14 @@ def _own_logp(x: Tensor, w: Tensor, ids: Tensor, rows: int, temperature: float) 
 
 
 def _gradients(
-    x: Tensor, w: Tensor, ids: Tensor, weights: Tensor, rows: int, temperature: float
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Of sum(weights [M] * logp): (by x, by w, logp [M] itself). By the logits it is weights * (onehot(id) - p)."""
-    by_x, by_w, found, narrow = torch.empty_like(x), torch.zeros_like(w), torch.empty_like(weights), w.to(x.dtype)
+    x: Tensor, w: Tensor, ids: Tensor, weights: Tensor, rows: int, temperature: float, learns: bool = True
+) -> tuple[Tensor, Tensor | None, Tensor]:
+    """Of sum(weights [M] * logp): (by x, by w, logp [M] itself). By the logits it is weights * (onehot(id) - p).
+
+    learns: whether w does; None for its gradient where it does not.
+    """
+    by_x, found, narrow = torch.empty_like(x), torch.empty_like(weights), w.to(x.dtype)
+    by_w = torch.zeros_like(w) if learns else None
     for start in range(0, len(ids), rows):
         here = slice(start, start + rows)
         own, weight = ids[here, None], weights[here, None] / temperature
@@ -49,7 +53,9 @@ def _gradients(
         found[here] = logp.gather(1, own).squeeze(1)
         by_z = logp.exp_().mul_(-weight).scatter_add_(1, own, weight).to(x.dtype)
         torch.mm(by_z, narrow, out=by_x[here])
-        if w.dtype == x.dtype:
+        if by_w is None:
+            pass
+        elif w.dtype == x.dtype:
             torch.addmm(by_w, by_z.t(), x[here], out=by_w)
         else:
             by_w += by_z.t() @ x[here]
@@ -68,7 +74,7 @@ class _Logprobs(torch.autograd.Function):
     def backward(ctx: Any, *given: Tensor) -> tuple[Tensor | None, ...]:
         x, w, ids = ctx.saved_tensors
         rows, temperature = ctx.settings
-        by_x, by_w, _ = _gradients(x, w, ids, given[0], rows, temperature)
+        by_x, by_w, _ = _gradients(x, w, ids, given[0], rows, temperature, ctx.needs_input_grad[1])
         return by_x, by_w, None, None, None
 
 

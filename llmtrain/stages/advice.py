@@ -10,6 +10,7 @@ from llmtrain.estimate.needs import Needs
 from llmtrain.estimate.summary import total
 
 LEAST = 64  # micro_tokens below which little is won
+RANK = 8  # of adapters that are advised
 Change = tuple[str, Any]  # what to write, and the configuration with it
 
 
@@ -76,6 +77,13 @@ def _batch_rows(config: Any, machine: Machine) -> Iterator[Change]:
         size //= 2
 
 
+def _adapters(config: Any, machine: Machine) -> Iterator[Change]:
+    if config.command in ("ppo", "dpo") and not config.adapter.rank:
+        own = replace(config.adapter, rank=RANK, alpha=2.0 * RANK)
+        told = f"adapter.rank={RANK} adapter.alpha={2 * RANK} (no weight learns, the reference is no copy"
+        yield f"{told}: another algorithm)", replace(config, adapter=own)
+
+
 def _critic(config: Any, machine: Machine) -> Iterator[Change]:
     if config.command != "ppo" or config.advantage.name is not AdvantageName.gae:
         return
@@ -91,5 +99,6 @@ LEVERS: tuple[tuple[tuple[str, ...], Callable[[Any, Machine], Iterator[Change]]]
     (("update", "scoring", "sampling"), _processes),
     (("update", "scoring"), _micro_tokens),
     (("sampling",), _batch_rows),
+    (("update", "scoring"), _adapters),
     (("update",), _critic),
 )

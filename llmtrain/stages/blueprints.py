@@ -10,6 +10,7 @@ from transformers import PretrainedConfig
 from llmtrain.config import paths
 from llmtrain.config.choices import TokenizerName
 from llmtrain.config.compose import compose_stage
+from llmtrain.config.nodes import Adapter
 from llmtrain.config.schema import Pretrain
 from llmtrain.data import sources
 from llmtrain.data.records import Kind, Text
@@ -32,13 +33,18 @@ class Blueprints:
         self.answers: int | None = None  # of a prompt, and rankings, that an earlier stage will leave
         self.rankings: float | None = None
         self._found: dict[tuple[str, str, str, tuple[str, ...]], PretrainedConfig] = {}
-        self._shapes: dict[tuple[str, bool, float], Shape] = {}
+        self._shapes: dict[tuple[str, str], Shape] = {}
 
-    def shape(self, config: PretrainedConfig, *, scalar: bool = False, dropout: float = 0.0) -> Shape:
-        key = config.to_json_string(), scalar, dropout
+    def shape(self, config: PretrainedConfig, **options: Any) -> Shape:
+        """The dimensions; options as blank.shape has them."""
+        key = config.to_json_string(), repr(options)
         if key not in self._shapes:
-            self._shapes[key] = blank.shape(config, scalar=scalar, dropout=dropout)
+            self._shapes[key] = blank.shape(config, **options)
         return self._shapes[key]
+
+    def adapted(self, config: PretrainedConfig, adapter: Adapter) -> Shape:
+        """The dimensions of a policy."""
+        return self.shape(config, rank=adapter.rank, targets=adapter.targets)
 
     def new(self, config: Pretrain) -> PretrainedConfig:
         """The model that pretrain will draw."""

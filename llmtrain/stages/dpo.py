@@ -13,7 +13,8 @@ from llmtrain.data.records import Kind
 from llmtrain.evaluate import hhh
 from llmtrain.loop.fit import fit
 from llmtrain.loop.learner import Evaluation, Loss, Rate
-from llmtrain.models import causal
+from llmtrain.models import causal, lora
+from llmtrain.models.lora import Adapters
 from llmtrain.objectives.dpo import PairLogprobs, Preference, dpo_loss
 from llmtrain.objectives.logprobs import sequence_sums
 from llmtrain.objectives.ranking import pairs
@@ -32,18 +33,20 @@ class Preferences(Policy):
         self,
         config: DPO,
         model: PreTrainedModel,
-        reference: PreTrainedModel,
+        reference: PreTrainedModel | Adapters,
         tokenizer: PreTrainedTokenizerBase,
         rows: inputs.Rows,
         held: inputs.Prompts | None,
         session: Session,
+        adapters: Adapters | None = None,
     ):
-        super().__init__(model, tokenizer, session)
+        super().__init__(model, tokenizer, session, adapters)
         self.config, self.split, self.held = config, rows.split, held
         self.rankings = Rankings(rows.table, config.batch.micro_tokens, model.device, strict_pairs)
         self.rankings.check(rows.split, rows.source.description)
         self.order = Rows(config.seed, len(rows.split.train), config.batch.rows)
-        self.reference = self._reference(reference, range(len(rows.table)))
+        with lora.frozen(reference) as before:
+            self.reference = self._reference(before, range(len(rows.table)))
 
     @torch.no_grad()
     def _reference(self, reference: PreTrainedModel, prompts: Sequence[int]) -> Tensor:
@@ -116,22 +119,22 @@ def run(config: DPO, path: Path) -> dict:
         tokenizer = setup.tokenizer_at(origin.path, chat=True)
         rows = inputs.opened(config, config.data, Kind.ranking, tokenizer)
         held = inputs.graded(config.data, tokenizer)
-        reference = setup.model_at(origin.path, mesh).eval().requires_grad_(False)
-        model = setup.model_at(session.checkpoint.path if session.checkpoint else origin.path, mesh)
+        model, adapters = setup.policy_of(config, session, origin)
+        reference = setup.reference_at(origin.path, mesh, adapters)
         setup.check_context(model, config.data.max_length, "data.max_length")
         lineage.write(path, {"init": origin, "reference": origin}, {"data": rows.source.digest})
         session.count(rows.counts)
-        learner = Preferences(config, model, reference, tokenizer, rows, held, session)
+        learner = Preferences(config, model, reference, tokenizer, rows, held, session, adapters)
         del reference  # a whole model; the learner has its log-probabilities
         total = setup.steps_of(config, learner.order.steps_per_epoch)
         stop = setup.stop_of(config.stop)
         best = stop.metric if stop else "eval/accuracy"
         outcome = fit(
             learner,
-            setup.optimizer_of(config, model),
+            setup.optimizer_of(config, learner.trained),
             setup.schedule_of(config, total),
             session,
             setup.plan_of(config, total, best=best, higher=True, shown=("train/loss", "train/accuracy", best)),
             stop,
         )
-        return setup.finish(session, outcome, best)
+        return setup.finish(session, outcome, best, another_algorithm=setup.departures(config))

@@ -78,14 +78,15 @@ def _reward(config: Reward, prints: Blueprints, narrow: int) -> Needs:
 
 
 def _dpo(config: DPO, prints: Blueprints, narrow: int) -> Needs:
-    shape, length = prints.shape(_at(config, prints, "init", config.init)), config.data.max_length
+    own, length = _at(config, prints, "init", config.init), config.data.max_length
+    shape = prints.adapted(own, config.adapter)
     k = prints.answers or amounts.answers(config)
     one = sequences(k, length, length - 1)
     micro, batches = _micro(config.batch.rows, one.tokens, one, config.batch.micro_tokens)
     graded = config.data.world is not None
     asked = _asked(config, config.data.eval_rows, length) if graded else None
     policy = Model("policy", shape, trained=True, load=micro, asked=asked)
-    models = (policy, Model("reference", shape, load=micro))
+    models = (policy,) if config.adapter.rank else (policy, Model("reference", shape, load=micro))
     step = one * config.batch.rows
     held = flops.forward(shape, one * config.data.eval_rows)
     held += flops.decoding(shape, asked, narrow, narrow) if asked else Work()
@@ -95,14 +96,15 @@ def _dpo(config: DPO, prints: Blueprints, narrow: int) -> Needs:
 
 def _ppo(config: PPO, prints: Blueprints, narrow: int) -> Needs:
     own = _at(config, prints, "init", config.init)
-    shape, rows = prints.shape(own), config.batch.rows
+    shape, rows = prints.adapted(own, config.adapter), config.batch.rows
     new, prompt = config.sampling.max_new_tokens, config.data.max_length
     one = sequences(1, prompt + new, new)
     micro, batches = _micro(rows // config.minibatches, one.tokens, one, config.batch.micro_tokens)
     rollout, eval_rows = _asked(config, rows, prompt), config.data.eval_rows
     held = _asked(config, eval_rows, prompt)
     models = [Model("policy", shape, trained=True, load=micro, asked=max(rollout, held, key=lambda d: d.rows))]
-    frozen = prints.shape(_at(config, prints, "reference", config.reference)) if config.reference else shape
+    reference = config.reference or config.init
+    frozen = prints.shape(_at(config, prints, "reference", reference))
     scored = flops.forward(shape, one * rows) + flops.forward(frozen, one * rows)
     learnt = flops.training(shape, one * rows)
     judge = own
@@ -118,7 +120,8 @@ def _ppo(config: PPO, prints: Blueprints, narrow: int) -> Needs:
         prefixes = ("policy.", "critic.model.")
         models.append(Model("critic", scorer, trained=True, load=micro))
         scored, learnt = scored + flops.forward(scorer, one * rows), learnt + flops.training(scorer, one * rows)
-    models.append(Model("reference", frozen, load=micro))
+    if reference != config.init or not config.adapter.rank:
+        models.append(Model("reference", frozen, load=micro))
     answered = flops.decoding(shape, held, narrow, narrow)
     if config.judge.name is JudgeName.reward:
         models.append(Model("judge", scorer, load=micro))

@@ -8,6 +8,8 @@ from llmtrain.config.ppo import Judge as JudgeConfig
 from llmtrain.config.schema import PPO
 from llmtrain.evaluate import hhh
 from llmtrain.loop.learner import Evaluation, Rate
+from llmtrain.models import lora
+from llmtrain.models.lora import Adapters
 from llmtrain.objectives import rewards, statistics
 from llmtrain.rollout.judge import Judge
 from llmtrain.rollout.sample import Completion
@@ -34,7 +36,13 @@ class HeldOut:
     """
 
     def __init__(
-        self, config: PPO, reference: PreTrainedModel, judge: Judge, prompts: inputs.Prompts, *, unmoved: bool
+        self,
+        config: PPO,
+        reference: PreTrainedModel | Adapters,
+        judge: Judge,
+        prompts: inputs.Prompts,
+        *,
+        unmoved: bool,
     ):
         self.config, self.reference, self.judge, self.prompts = config, reference, judge, prompts
         self.unmoved = unmoved
@@ -45,8 +53,7 @@ class HeldOut:
         answers = self._answers(policy, policy.model)
         raw, ended = self._judged(answers)
         if self.before is None:
-            same = self.unmoved and step == 0
-            self.before = (raw, ended) if same else self._judged(self._answers(policy, self.reference))
+            self.before = (raw, ended) if self.unmoved and step == 0 else self._judged(self._of_reference(policy))
         scores = final_scores(self.config.judge, raw, ended)
         wins = statistics.wins(raw - self.before[0], ended, self.before[1])
         texts = [(policy.text(a), a.ended) for a in answers]
@@ -68,6 +75,10 @@ class HeldOut:
     def _answers(self, policy: Policy, model: PreTrainedModel) -> list[Completion]:
         greedy = setup.greedy(self.config.sampling)
         return complete(model, policy.tokenizer, self.prompts.ids, greedy, self.config.seed, session=policy.session)
+
+    def _of_reference(self, policy: Policy) -> list[Completion]:
+        with lora.frozen(self.reference) as model:
+            return self._answers(policy, model)
 
     def _judged(self, answers: list[Completion]) -> tuple[Tensor, Tensor]:
         raw = self.judge.score(self.prompts.records, self.prompts.ids, answers)

@@ -15,6 +15,7 @@ from llmtrain.config.schema import Sampling
 from llmtrain.data.pack import Packed, Targets
 from llmtrain.loop.learner import Stateless
 from llmtrain.models import causal
+from llmtrain.models.lora import Adapters
 from llmtrain.rollout.sample import Completion, cache_bytes, generate
 from llmtrain.run.seeding import generator
 from llmtrain.run.session import Session
@@ -44,18 +45,26 @@ class TokenBatch:
 
 
 class Policy(Stateless):
-    """A learner around a causal model that is exported as it is."""
+    """A learner around a causal model, exported as it is, or merged with the adapters that learn in its place."""
 
-    def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, session: Session):
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        session: Session,
+        adapters: Adapters | None = None,
+    ):
         self.model = self.exported = model
-        self.trained: nn.Module = model
-        self.tokenizer, self.session = tokenizer, session
+        self.trained: nn.Module = model if adapters is None else adapters
+        self.tokenizer, self.session, self.adapters = tokenizer, session, adapters
 
     def save(self, path: Path) -> None:
-        causal.save(self.model, self.tokenizer, path)
+        causal.save(self.model, self.tokenizer, path, self.adapters.merged() if self.adapters else None)
 
     def load(self, path: Path) -> None:
-        causal.load_weights(self.model, path)
+        """Adapters stand among the trainer's own tensors: what they are added to stays that of init."""
+        if self.adapters is None:
+            causal.load_weights(self.model, path)
 
     def complete(
         self, prompts: Sequence[list[int]], sampling: Sampling, seed: int, *parts: int | str

@@ -19,7 +19,8 @@ from llmtrain.evaluate import overoptimisation
 from llmtrain.loop.fit import fit
 from llmtrain.loop.laps import Laps
 from llmtrain.loop.learner import Evaluation, Loss
-from llmtrain.models import causal
+from llmtrain.models import causal, lora
+from llmtrain.models.lora import Adapters
 from llmtrain.models.scalar import Head, ScalarModel
 from llmtrain.objectives import experience, kl, ppo
 from llmtrain.objectives.experience import Experience, Rollout
@@ -49,23 +50,25 @@ class Alignment(Policy):
     """The learner: one round is a rollout of batch.rows answers and ppo_epochs x minibatches updates on it.
 
     critic: a model of its own, or a head on the policy's trunk, which its loss then moves too; None where the
-    estimator has none, and nothing of one is trained or saved.
+    estimator has none, and nothing of one is trained or saved. reference: a model of its own, or the policy's adapters,
+    which are off where it is asked.
     """
 
     def __init__(
         self,
         config: PPO,
         model: PreTrainedModel,
-        reference: PreTrainedModel,
+        reference: PreTrainedModel | Adapters,
         critic: ScalarModel | Head | None,
         judge: Judge,
         tokenizer: PreTrainedTokenizerBase,
         prompts: inputs.Prompts,
         held: HeldOut,
         session: Session,
+        adapters: Adapters | None = None,
     ):
-        super().__init__(model, tokenizer, session)
-        self.trained = nn.ModuleDict({"policy": model} | ({"critic": critic} if critic else {}))
+        super().__init__(model, tokenizer, session, adapters)
+        self.trained = nn.ModuleDict({"policy": self.trained} | ({"critic": critic} if critic else {}))
         self.config, self.reference, self.critic, self.judge = config, reference, critic, judge
         self.prompts, self.held = prompts, held
         self.order = Rows(config.seed, len(prompts), config.batch.rows // config.advantage.answers)
@@ -137,8 +140,9 @@ class Alignment(Policy):
         """What policy, reference and critic, all frozen now, say of each response token of these rows."""
         packed, wanted = self._pack([rollout.prompts[i] for i in part], [rollout.responses[i] for i in part])
         logp, values = self._own(packed, wanted)
-        said = [logp, causal.logprobs(self.reference, packed, wanted, self.config.sampling.temperature)]
-        return [words.cpu() for words in (*said, values) if words is not None]
+        with lora.frozen(self.reference) as reference:
+            before = causal.logprobs(reference, packed, wanted, self.config.sampling.temperature)
+        return [words.cpu() for words in (logp, before, values) if words is not None]
 
     def _own(self, packed: Packed, wanted: Targets) -> tuple[Tensor, Tensor | None]:
         """[M] log-probabilities of the policy and values of the critic, in one forward where they share a trunk."""
@@ -251,8 +255,8 @@ def run(config: PPO, path: Path) -> dict:
         tokenizer = setup.tokenizer_at(origin.path, chat=True)
         prompts, held = inputs.prompts(config, config.data, tokenizer)
         judged = judges.opened(config, session, tokenizer, [*prompts.records, *held.records])
-        reference = setup.model_at(frozen.path, mesh).eval().requires_grad_(False)
-        model = setup.model_at(session.checkpoint.path if session.checkpoint else origin.path, mesh)
+        model, adapters = setup.policy_of(config, session, origin)
+        reference = setup.reference_at(frozen.path, mesh, adapters if frozen.digest == origin.digest else None)
         longest = config.data.max_length + config.sampling.max_new_tokens
         setup.check_context(model, longest, "data.max_length + sampling.max_new_tokens")
         tell_memory(model, config.sampling, config.batch.rows, longest)
@@ -261,7 +265,9 @@ def run(config: PPO, path: Path) -> dict:
         lineage.write(path, parents, {"prompts": prompts.digest} | judged.digests)
         session.count(overlap.counts(prompts.records, held.records) | {"ppo/ended": config.batch.rows})
         measured = HeldOut(config, reference, judged.judge, held, unmoved=origin.digest == frozen.digest)
-        learner = Alignment(config, model, reference, critic, judged.judge, tokenizer, prompts, measured, session)
+        learner = Alignment(
+            config, model, reference, critic, judged.judge, tokenizer, prompts, measured, session, adapters
+        )
         total = setup.steps_of(config, learner.order.steps_per_epoch)
         stop = setup.stop_of(config.stop)
         best, slow = stop.metric if stop else "eval/score", config.advantage.critic_lr
@@ -278,4 +284,4 @@ def run(config: PPO, path: Path) -> dict:
         graded = overoptimisation.points(metrics.read(path / "metrics.jsonl"))
         if graded and mesh.first:
             overoptimisation.picture({config.run.name: graded}, path / "overoptimisation.png")
-        return setup.finish(session, outcome, best, kl=learner.recent_kl)
+        return setup.finish(session, outcome, best, kl=learner.recent_kl, another_algorithm=setup.departures(config))

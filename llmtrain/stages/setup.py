@@ -1,5 +1,6 @@
 """From a stage's configuration to the plain arguments of the rooms below. Nothing under here sees a config object."""
 
+import logging
 import math
 from dataclasses import replace
 from importlib.util import find_spec
@@ -9,7 +10,8 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from llmtrain.config.schema import Common, Log, Sampling, Stop, Training
+from llmtrain.config.choices import CriticName
+from llmtrain.config.schema import DPO, PPO, Common, Log, Sampling, Stop, Training
 from llmtrain.errors import InitError
 from llmtrain.launch.mesh import Mesh, open_mesh
 from llmtrain.loop.fit import Outcome, Plan
@@ -18,12 +20,16 @@ from llmtrain.loop.optimizer import adamw
 from llmtrain.loop.schedule import schedule
 from llmtrain.loop.stopping import TargetReached, numbers, seconds
 from llmtrain.models import causal
+from llmtrain.models.lora import Adapters
 from llmtrain.run import lineage
 from llmtrain.run import metrics as logged
 from llmtrain.run.lineage import Origin
+from llmtrain.run.seeding import derive
 from llmtrain.run.session import Session
 from llmtrain.text import tokenizers
 from llmtrain.text.template import adopt, check_template
+
+log = logging.getLogger("llmtrain")
 
 
 def mesh_of(config: Common) -> Mesh:
@@ -76,6 +82,34 @@ def tokenizer_at(path: Path, *, chat: bool, adopts: bool = False) -> PreTrainedT
 
 def model_at(path: Path, mesh: Mesh, *, dropout: float = 0.0) -> PreTrainedModel:
     return causal.load(path, device=mesh.device, dtype=mesh.dtype, dropout=dropout)
+
+
+def policy_of(config: PPO | DPO, session: Session, origin: Origin) -> tuple[PreTrainedModel, Adapters | None]:
+    """The model to improve, where the run stands; under adapters that of init, to which they are added."""
+    for key in departures(config):
+        log.info("%s: another algorithm than %s by itself (docs/correctness.md)", key, config.command)
+    own = config.adapter
+    if not own.rank:
+        return model_at(session.checkpoint.path if session.checkpoint else origin.path, session.mesh), None
+    assert own.alpha is not None  # config/combinations.py
+    model, seed = model_at(origin.path, session.mesh), derive(config.seed, "adapters")
+    adapters = Adapters(model, rank=own.rank, alpha=own.alpha, targets=own.targets, seed=seed)
+    learn, stay = (sum(p.numel() for p in module.parameters()) for module in (adapters, model))
+    log.info("adapters on %d layers: %d weights learn, the model's %d stay", len(adapters), learn, stay)
+    return model, adapters
+
+
+def reference_at(path: Path, mesh: Mesh, adapters: Adapters | None) -> PreTrainedModel | Adapters:
+    """The frozen model at `path`; adapters of a policy that began there stand for it, and nothing is read."""
+    return model_at(path, mesh).eval().requires_grad_(False) if adapters is None else adapters
+
+
+def departures(config: PPO | DPO) -> list[str]:
+    """The settings that make a run another algorithm than its command is by itself, as KEY=VALUE."""
+    found = [f"adapter.rank={config.adapter.rank}"] if config.adapter.rank else []
+    if isinstance(config, PPO) and config.advantage.critic is CriticName.shared:
+        found.append("advantage.critic=shared")
+    return found
 
 
 def check_context(model: PreTrainedModel, tokens: int, what: str) -> None:

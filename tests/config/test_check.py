@@ -11,6 +11,7 @@ from llmtrain.config.check import build, mapping
 from llmtrain.config.choices import Device
 from llmtrain.errors import ConfigError
 
+LORA = {"adapter__rank": 8, "adapter__alpha": 16.0}
 FILES = {"data__name": "files", "data__path": ["hub:a/b", "a.txt"], "data__world": None, "data__rows": None}
 
 
@@ -120,6 +121,18 @@ def test_all_faults_come_at_once(shipped):
         ("dpo", {"label_smoothing": 0.1}, "label_smoothing: 0.1 does nothing with loss=sigmoid"),
         ("dpo", {"loss": "robust", "label_smoothing": 0.5}, "must be less than 0.5"),
         ("dpo", {"data__world": None}, "stop.metric: gold/min needs gold graders"),
+        (
+            "dpo",
+            {"adapter__alpha": 16.0},
+            "adapter.alpha: 16.0 does nothing with adapter.rank=0; give adapter=lora",
+        ),
+        ("ppo", {"adapter__targets": ["q_proj"]}, "adapter.targets: ['q_proj'] does nothing with adapter.rank=0; give"),
+        ("ppo", {"adapter__rank": 8}, "adapter.alpha: not set; adapter.rank=8 needs it (adapter=lora sets it)"),
+        ("ppo", LORA | {"adapter__alpha": 0.0}, "adapter.alpha: 0.0 must be more than 0"),
+        ("ppo", LORA | {"adapter__targets": ["a", "a"]}, "adapter.targets: a is there twice; drop one"),
+        ("ppo", LORA | {"adapter__targets": [" "]}, "adapter.targets: holds an empty name; drop it"),
+        ("ppo", LORA | {"sampling__engine": "vllm"}, "sampling.engine: vllm would read the model without its adapters"),
+        ("sft", {"adapter": {"rank": 8}}, "adapter: there is no such key, it belongs to ppo and dpo; drop it"),
         ("ppo", {"kl__target": 6.0}, "kl.target: 6.0 does nothing with kl.name=fixed; give kl=adaptive"),
         ("ppo", {"kl__name": "adaptive"}, "kl.horizon: not set; kl.name=adaptive needs it"),
         ("ppo", {"kl__cap": 0.0}, "kl.cap: 0.0 must be more than 0"),
@@ -221,5 +234,5 @@ def test_an_unknown_command_is_named():
 def test_a_configuration_of_before_a_key_came_is_one_still(shipped):
     """A run of an earlier version is resumed, and its judge examined."""
     values = copy.deepcopy(shipped["ppo"])
-    del values["log"]["report"]
-    assert build(values).log.report is False
+    del values["log"]["report"], values["adapter"]
+    assert build(values).log.report is False and build(values).adapter.rank == 0

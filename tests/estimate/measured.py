@@ -24,6 +24,7 @@ from llmtrain.estimate.needs import Needs
 from llmtrain.loop.optimizer import adamw
 from llmtrain.loop.update import Totals, update
 from llmtrain.models import causal, scalar
+from llmtrain.models.lora import Adapters
 from llmtrain.rollout.judge import RewardJudge
 from llmtrain.rollout.sample import generate
 from llmtrain.stages import dpo, inputs, ppo, pretrain, reward, sft
@@ -55,7 +56,8 @@ class Case:
     @property
     def name(self) -> str:
         m = self.model
-        return f"{self.command} {self.architecture} {m['layers']}x{m['width']} V={self.vocab} T={self.length}"
+        mark = " adapters" if "adapter" in self.changes else ""
+        return f"{self.command} {self.architecture} {m['layers']}x{m['width']} V={self.vocab} T={self.length}{mark}"
 
 
 def case(command, architecture, layers, width, heads, ffn, vocab, length, rows, micro, answers=1, **changes) -> Case:
@@ -64,6 +66,7 @@ def case(command, architecture, layers, width, heads, ffn, vocab, length, rows, 
     return Case(command, model, architecture, vocab, length, tiny.merged(batch, changes), answers)
 
 
+LORA = {"rank": 8, "alpha": 16.0}
 NEW, DECODED = 24, 256  # tokens of an answer; answers of `sample`
 CASES = [
     case("pretrain", "llama", 4, 96, 4, 256, 600, 256, 16, 9000),
@@ -74,6 +77,8 @@ CASES = [
     case("dpo", "gpt2", 3, 96, 3, 384, 3000, 96, 8, 2400, answers=3),
     case("ppo", "llama", 3, 64, 2, 176, 3000, 96, 64, 5000, minibatches=1, ppo_epochs=1),
     case("ppo", "gpt2", 2, 64, 2, 256, 40000, 48, 24, 2400, minibatches=1, ppo_epochs=1),
+    case("ppo", "llama", 3, 96, 3, 256, 1500, 96, 48, 5000, minibatches=1, ppo_epochs=1, adapter=LORA),
+    case("dpo", "gpt2", 3, 96, 3, 384, 3000, 96, 8, 2400, answers=3, adapter=LORA),
     case("sample", "gpt2", 4, 64, 4, 256, 5000, 96, 0, 0),
 ]  # fmt: skip
 
@@ -142,15 +147,22 @@ def learner_of(c: Case, config: Any) -> Any:
             "row": [[0]] * (2 * n),
         }
         found = rows(table, np.arange(2 * n))
+        adapters = adapted(config, model)
         if c.command == "reward":
             return reward.Judging(config, scalar.from_causal(model, seed=0), words, found, None, session)
-        return dpo.Preferences(config, model, built(c, 1), words, found, None, session)
+        return dpo.Preferences(config, model, adapters or built(c, 1), words, found, None, session, adapters)
     prompts = [ids(c.length) for _ in range(n)]
     critic, judge = scalar.from_causal(model, seed=1), scalar.from_causal(model, seed=2)
     scorer = RewardJudge(judge.eval().requires_grad_(False), config.batch.micro_tokens)
     asked = inputs.Prompts([Prompt(()) for _ in prompts], prompts, "")
-    reference = built(c).eval().requires_grad_(False)
-    return ppo.Alignment(config, model, reference, critic, scorer, words, asked, None, session)
+    adapters = adapted(config, model)
+    reference = adapters or built(c).eval().requires_grad_(False)
+    return ppo.Alignment(config, model, reference, critic, scorer, words, asked, None, session, adapters)
+
+
+def adapted(config: Any, model: Any) -> Adapters | None:
+    own = config.adapter if config.command != "reward" else None
+    return Adapters(model, rank=own.rank, alpha=own.alpha, targets=[], seed=0) if own and own.rank else None
 
 
 def stepper(c: Case, config: Any) -> Any:

@@ -14,6 +14,7 @@ from llmtrain.estimate.shape import head
 from llmtrain.loop import state
 from llmtrain.loop.optimizer import adamw
 from llmtrain.models import blank, scalar
+from llmtrain.models.lora import Adapters
 from llmtrain.run import manifest
 from llmtrain.run.checkpoints import Checkpoints
 from llmtrain.stages.policy import Policy
@@ -57,6 +58,17 @@ def test_checkpoint_with_a_critic_on_the_policys_trunk_is_exact(tmp_path):
     critic = scalar.Head(16)
     found = written(lab.alignment(model, critic=critic, advantage={"critic": CriticName.shared}), tmp_path / "saved")
     own = blank.shape(model.config)
+    models = [Model("policy", own, trained=True), Model("critic", head(16), trained=True)]
+    assert found["model.safetensors"] == disk.model(own)
+    assert sum(found.values()) == needs.checkpoint(models, ("policy.", "critic."))
+
+
+def test_checkpoint_with_adapters_is_exact(tmp_path):
+    model = lab.model("gpt2")
+    adapters = Adapters(model, rank=3, alpha=6.0, targets=[], seed=0)
+    critic = scalar.Head(16)
+    found = written(lab.alignment(model, critic=critic, adapters=adapters), tmp_path / "saved")
+    own = blank.shape(model.config, rank=3)
     models = [Model("policy", own, trained=True), Model("critic", head(16), trained=True)]
     assert found["model.safetensors"] == disk.model(own)
     assert sum(found.values()) == needs.checkpoint(models, ("policy.", "critic."))

@@ -19,6 +19,8 @@ CHANGES: dict[str, dict[str, Any]] = {
     "ppo": {},
     "ppo-rloo": {"choose": {"advantage": "rloo"}},
     "ppo-shared": {"advantage": {"critic": "shared"}},
+    "ppo-adapters": {"choose": {"adapter": "lora"}, "advantage": {"critic": "shared"}},
+    "dpo-adapters": {"choose": {"adapter": "lora"}},
 }
 # Steps 1..6 (ppo 1..4, 4 updates each), saved and evaluated at the even ones.
 EVERYWHERE = [
@@ -39,6 +41,8 @@ CASES += [("ppo", fault) for fault in (Fault("update", 11), Fault("after update"
 CASES += [("ppo", Fault("rollout", nth)) for nth in (2, 15, 27)]
 CASES += [("ppo-shared", fault) for fault in (Fault("rollout", 15), Fault("update", 11), Fault("after save", 1))]
 CASES += [("ppo-rloo", fault) for fault in (Fault("rollout", 15), Fault("update", 11), Fault("after save", 1))]
+CASES += [("ppo-adapters", fault) for fault in (Fault("rollout", 15), Fault("update", 11))]
+CASES += [("dpo-adapters", Fault("update", 4))]
 
 
 @pytest.fixture(scope="module")

@@ -22,6 +22,7 @@ from llmtrain.launch.mesh import Mesh
 from llmtrain.loop.optimizer import set_lr
 from llmtrain.loop.update import Totals, update
 from llmtrain.models import causal, scalar
+from llmtrain.models.lora import Adapters
 from llmtrain.objectives.experience import Experience, Rollout, learn_from
 from llmtrain.rollout.judge import Judge, RewardJudge
 from llmtrain.stages import inputs, ppo, setup
@@ -105,19 +106,21 @@ def alignment(
     reference: PreTrainedModel | None = None,
     critic: Any = None,
     scorer: Judge | None = None,
+    adapters: Adapters | None = None,
     prompts: list[list[int]] = PROMPTS,
     tokenizer: Any = None,
     **changes: Any,
 ) -> ppo.Alignment:
-    """PPO's learner. The reference is a copy of the policy, critic and judge are fresh heads on it."""
+    """PPO's learner. The reference is a copy of the policy or its adapters, critic and judge are fresh heads on it."""
     config = settings("ppo", **tiny.merged(BASE, changes))
-    reference = (reference or deepcopy(policy)).eval().requires_grad_(False)
+    before = adapters or (reference or deepcopy(policy)).eval().requires_grad_(False)
     critic = critic or scalar.from_causal(policy, seed=1)
     scorer = scorer or RewardJudge(scalar.from_causal(policy, seed=2).eval().requires_grad_(False), 40)
     asked = inputs.Prompts([Prompt(()) for _ in prompts], prompts, "")
     session: Any = Alone()
     held: Any = None
-    return ppo.Alignment(config, policy, reference, critic, scorer, tokenizer or words(), asked, held, session)
+    known = tokenizer or words()
+    return ppo.Alignment(config, policy, before, critic, scorer, known, asked, held, session, adapters)
 
 
 def train(learner: Any, steps: int, first: int = 0) -> Totals:

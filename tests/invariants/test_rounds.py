@@ -9,6 +9,7 @@ from llmtrain.config.choices import CriticName, KLName
 from llmtrain.launch.mesh import Mesh
 from llmtrain.loop.update import Totals, update
 from llmtrain.models import causal
+from llmtrain.models.lora import Adapters
 from llmtrain.models.scalar import Head
 from llmtrain.objectives.experience import Experience
 from llmtrain.stages import ppo, setup
@@ -219,3 +220,27 @@ def test_critic_on_the_policys_trunk_changes_no_law(architecture):
     total = total + 0.7 * ((states @ head.weight + head.bias - batch.returns).square() / 2).sum()
     slopes = torch.autograd.grad(total / batch.items, list(learner.trained.parameters()))
     torch.testing.assert_close(torch.cat([s.flatten() for s in slopes]), whole, atol=1e-6, rtol=1e-5)
+
+
+@both
+def test_adapters_change_no_law(architecture):
+    """F1, F3 and F10 before and behind rounds of learning; the reference is the same, whatever has been learnt."""
+    model = lab.model(architecture)
+    adapters = Adapters(model, rank=3, alpha=6.0, targets=[], seed=0)
+    learner = lab.alignment(model, adapters=adapters, ppo_epochs=2, optimizer={"lr": 0.02})
+    before = learner.roll_out(0)
+    assert torch.equal(before.old_logp, before.ref_logp)
+    lab.train(learner, 3)
+    for step in (0, 3):
+        found = sums(learner, next(learner.round(step)))
+        assert found["ratio"] == pytest.approx(1.0, abs=1e-6) and found["kl_k1"] == pytest.approx(0.0, abs=1e-6)
+        assert abs(learner.round_metrics["ppo/kl"]) > 0.01
+    after = learner.roll_out(0)
+    packed, wanted = learner._pack(after.prompts, after.responses)
+    temperature = learner.config.sampling.temperature
+    expected = causal.logprobs(lab.model(architecture), packed, wanted, temperature)  # loaded apart
+    torch.testing.assert_close(after.ref_logp[after.mask], expected.detach(), atol=1e-6, rtol=1e-5)
+    learnt = lab.learnt(after, kl_coef=0.1, gamma=1.0, lam=0.95)
+    learner.trained.double(), model.double()
+    whole = gradients(learner, learnt, 1, learner.session.mesh)
+    torch.testing.assert_close(gradients(learner, learnt, 4, learner.session.mesh), whole, atol=1e-9, rtol=1e-6)

@@ -53,6 +53,23 @@ def test_without_a_critic_and_a_reward_model_there_are_two():
     assert list(bytes_of(needs("ppo", *settings))) == ["policy", "reference"]
 
 
+@pytest.mark.parametrize("command", ["ppo", "dpo"])
+def test_adapters_learn_alone_and_the_reference_is_gone(command):
+    told = bytes_of(needs(command, "conf=tiny", "adapter=lora", "adapter.rank=4"))
+    assert list(told) == (["policy", "critic", "judge"] if command == "ppo" else ["policy"])
+    # of a block: q, k, v and o are 128 x 128, gate, up and down 128 x 352
+    learns = 4 * 4 * (4 * (128 + 128) + 3 * (128 + 352))
+    policy = told["policy"]
+    assert (policy["gradients"], policy["optimizer"]) == (4 * learns, 2 * 4 * learns)
+    plain = bytes_of(needs(command, "conf=tiny"))["policy"]
+    assert policy["weights"] == plain["weights"] + 4 * learns and policy["activations"] < plain["activations"]
+
+
+def test_another_reference_than_init_is_a_model_of_its_own(tmp_path):
+    lab.model("gpt2").config.save_pretrained(tmp_path / "there")
+    assert "reference" in bytes_of(needs("ppo", "adapter=lora", f"reference={tmp_path / 'there'}"))
+
+
 def test_steps_tokens_and_flops_of_a_pretraining_run():
     found = needs("pretrain", "max_steps=100", "batch.rows=8", "loop.eval_every=50", "loop.save_every=25")
     assert (found.steps, found.tokens, found.evaluations) == (100, 8 * 128, 5)
