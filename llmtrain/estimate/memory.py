@@ -54,8 +54,12 @@ def kept(shape: Shape, load: Load, narrow: int) -> int:
     layer = (residual + s.heads + 4) * WIDE + in_narrow * narrow + _dropped(s, load)
     last = (2 if s.gated and whole else 1) * s.width * WIDE * load.tokens
     asked = s.width * narrow * load.targets if whole or in_chunks(s, load) else 0
-    casts = (s.matrices + s.extra + s.head) * narrow if half else 0  # of the weights, made once a forward
-    return (s.layers * layer + s.ranks * narrow) * load.tokens + last + asked + casts
+    return (s.layers * layer + s.ranks * narrow) * load.tokens + last + asked + casts(s, narrow)
+
+
+def casts(shape: Shape, narrow: int) -> int:
+    """Matrices in the format that they are multiplied in, where that is not their own: one for each forward."""
+    return (shape.matrices + shape.extra + shape.head) * narrow if narrow < WIDE else 0
 
 
 def _dropped(shape: Shape, load: Load) -> int:

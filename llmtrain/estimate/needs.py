@@ -91,7 +91,8 @@ def resident(models: Sequence[Model]) -> int:
 
 def sampling(model: Model, narrow: int) -> int:
     assert model.asked is not None
-    return memory.cache(model.shape, model.asked, narrow) + memory.choosing(model.shape, model.asked)
+    cache, matrices = memory.cache(model.shape, model.asked, narrow), memory.casts(model.shape, narrow)
+    return cache + matrices + memory.choosing(model.shape, model.asked)
 
 
 def update(models: Sequence[Model], batches: int, narrow: int) -> int:

@@ -3,7 +3,6 @@
 Letters: N tokens of a packed row, M targets, V vocabulary, d width.
 """
 
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +24,7 @@ from llmtrain.estimate.memory import at_once
 from llmtrain.models.attention import PACKED, blocks, decoding
 from llmtrain.models.blank import configured
 from llmtrain.models.draw import initialise
+from llmtrain.models.precision import precision
 from llmtrain.objectives.linear import linear_logprobs, summed_nll
 from llmtrain.objectives.logprobs import token_logprobs
 from llmtrain.objectives.masked import wide
@@ -217,11 +217,6 @@ def hidden(model: PreTrainedModel, packed: Packed) -> Tensor:
 def filling(packed: Packed) -> int:
     """Slots that a forward works on beside the row's own tokens: attention's blocks are filled up, nothing else is."""
     return blocks(packed.bounds, packed.shared).filled
-
-
-def precision(model: PreTrainedModel) -> AbstractContextManager[None]:
-    """The format that matrices are multiplied in inside the block: `load`'s dtype. Weights stay float32."""
-    return torch.autocast(model.device.type, torch.bfloat16, enabled=model.llmtrain_dtype == torch.bfloat16)
 
 
 def logits_at(model: PreTrainedModel, states: Tensor, at: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ from transformers import PreTrainedModel
 
 from llmtrain.data.pack import by_tokens, pack
 from llmtrain.errors import TrainingError
-from llmtrain.models.causal import precision
+from llmtrain.models.precision import narrowed, precision
 from llmtrain.rollout.graph import Recorded, Step, cuda_graph
 from llmtrain.rollout.kvcache import Cache, caching, states
 
@@ -58,7 +58,7 @@ def generate(
     assert (temperature == 0) == (uniforms is None), "uniforms go with sampling, and only with it"
     if not prompts:
         return []
-    with torch.inference_mode(), caching(model), precision(model), evaluating(model):
+    with narrowed(model), torch.inference_mode(), caching(model), precision(model), evaluating(model):
         rows = _Rows(model, prompts, max_new_tokens, temperature, eos_id, uniforms, batch_rows, told)
         while rows.left:
             if should_stop is not None:
