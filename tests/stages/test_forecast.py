@@ -142,8 +142,8 @@ def test_no_advice_helps_against_weights_alone():
 
 
 def test_disk_advice_keeps_fewer():
-    config = composed("pretrain", "loop.keep_last=9", "loop.keep_best=2")
-    found = replace(needs("pretrain", "loop.keep_last=9", "loop.keep_best=2"), checkpoint=GIB // 4)
+    asked = ("loop.save_every=50", "loop.keep_last=9", "loop.keep_best=2")
+    config, found = composed("pretrain", *asked), replace(needs("pretrain", *asked), checkpoint=GIB // 4)
     assert advice.disk(config, machine(GIB), found) == (["loop.keep_last=1"], GIB // 4 * (found.kept - 8))
 
 
