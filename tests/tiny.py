@@ -26,6 +26,8 @@ OWN: dict[str, dict[str, Any]] = {
         "tokenizer": {"vocab_size": 300},
         "data": ROWS | {"max_length": 32},
         "sampling": SHORT,
+        "choose": {"schedule": "cosine"},
+        "optimizer": {"lr": 4e-3},
     },
     "sft": STEPS | {"data": ROWS, "sampling": SHORT},
     "sample": {"data": {"rows": 6, "max_length": 120}, "answers": 2, "foreign": 0, "policies": [], "sampling": SHORT},
