@@ -1,7 +1,8 @@
 """What each command needs, told from its configuration: which models, what they read at once and in a step, how often.
 
 Rows are taken at their longest (data.max_length, sampling.max_new_tokens) and every token as a target where the stage
-has text: what is told of memory is an upper bound, reached when a micro-batch of full rows comes.
+has text: what is told of memory is an upper bound, reached when a micro-batch of full rows comes. Of rankings the part
+that is prompt, which the answers share, is the mean of sampled ones.
 """
 
 import math
