@@ -50,11 +50,13 @@ def kept(shape: Shape, load: Load, narrow: int) -> int:
         copies = 3 * s.width if half else 0  # a cast for each of q, k, v and of gate, up, not for each norm
     else:  # GELU by tanh keeps five
         residual, inputs, feed, copies = 2 * s.width, 2 * s.width, 5 * s.ffn_width, 0
-    in_narrow = attention + s.heads * s.head_width + inputs + copies + feed
-    layer = (residual + s.heads + 4) * WIDE + in_narrow * narrow + _dropped(s, load)
+    in_narrow = s.heads * s.head_width + inputs + copies + feed
+    layer = (residual + 4) * WIDE + in_narrow * narrow + _dropped(s, load)
+    slot = s.heads * WIDE + attention * narrow
     last = (2 if s.gated and whole else 1) * s.width * WIDE * load.tokens
     asked = s.width * narrow * load.targets if whole or in_chunks(s, load) else 0
-    return (s.layers * layer + s.ranks * narrow) * load.tokens + last + asked + casts(s, narrow)
+    still = last + asked + casts(s, narrow)
+    return (s.layers * layer + s.ranks * narrow) * load.tokens + s.layers * slot * load.slots + still
 
 
 def casts(shape: Shape, narrow: int) -> int:
@@ -85,11 +87,14 @@ def turning(shape: Shape, load: Load, narrow: int) -> int:
     """What comes on top of `kept` at the worst moment of a backward.
 
     At the head the kept log-probabilities, their gradient and that of the logits stand side by side; behind it the
-    head's own gradient, not yet added to an earlier one; in a feed-forward layer the gradients of two products. In
-    chunks the logits, their log-probabilities and the gradients of both sides of the head's product are there at once.
+    head's own gradient, not yet added to an earlier one; in a feed-forward layer the gradients of two products; where
+    prompts are laid out again those of attention's blocks, the feed-forward part of the layer gone by then. In chunks
+    the logits, their log-probabilities and the gradients of both sides of the head's product are there at once.
     """
     one, head = logits(shape, load), 0 if shape.adapters else shape.head * WIDE
-    inside = (2 * shape.ffn_width + 2 * shape.width) * load.tokens * WIDE
+    feed = (2 * shape.ffn_width + 2 * shape.width) * load.tokens * WIDE
+    laid = (2 * shape.heads + 2 * shape.kv_heads) * shape.head_width * load.slots
+    inside = max(feed, (laid - 4 * shape.ffn_width * load.tokens) * narrow)
     if in_chunks(shape, load):
         return max(2 * one + head + shape.width * narrow * load.targets, inside)
     return max(3 * one, one + head, inside)
@@ -97,8 +102,9 @@ def turning(shape: Shape, load: Load, narrow: int) -> int:
 
 def passing(shape: Shape, load: Load) -> int:
     """A forward that keeps nothing, at its worst layer or at the head."""
-    feed = (4 if shape.gated else 5) * shape.ffn_width + 2 * shape.width
-    return max(max(feed, 10 * shape.width) * load.tokens * WIDE, 2 * logits(shape, load))
+    feed = ((4 if shape.gated else 5) * shape.ffn_width + 2 * shape.width) * load.tokens
+    attention = (4 * load.tokens + 6 * load.slots) * shape.width
+    return max(max(feed, attention) * WIDE, 2 * logits(shape, load))
 
 
 def cache(shape: Shape, asked: Decoding, narrow: int) -> int:

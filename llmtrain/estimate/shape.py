@@ -65,21 +65,41 @@ class Load:
     """Tokens that go through a model.
 
     squares: sum over sequences of length squared, what attention pays for. targets: tokens that the head is asked for;
-    summed: all of them weigh the same in a loss.
+    summed: all of them weigh the same in a loss. repeated: tokens of shared prompts that attention lays out again.
     """
 
     tokens: int
     squares: int
     targets: int
     summed: bool = False
+    repeated: int = 0
+
+    @property
+    def slots(self) -> int:
+        """Tokens as attention has them, in which each sequence holds its prompt."""
+        return self.tokens + self.repeated
 
     def __mul__(self, times: int) -> "Load":
-        return Load(self.tokens * times, self.squares * times, self.targets * times, self.summed)
+        repeated = self.repeated * times
+        return Load(self.tokens * times, self.squares * times, self.targets * times, self.summed, repeated)
 
 
-def sequences(count: int, length: int, targets: int, *, summed: bool = False) -> Load:
-    """`count` sequences of `length` tokens, of each of which `targets` are predicted."""
-    return Load(count * length, count * length * length, count * targets, summed)
+def sequences(
+    count: int, length: int, targets: int, *, summed: bool = False, together: int = 1, shared: int = 0
+) -> Load:
+    """`count` sequences of `length` tokens, of each of which `targets` are predicted.
+
+    Each `together` of them share their first `shared` tokens, which stand in the row once (data/pack.py).
+    """
+    repeated = (count - -(-count // together)) * shared
+    return Load(count * length - repeated, count * length * length, count * targets, summed, repeated)
+
+
+def fitting(budget: int, length: int, *, together: int = 1, shared: int = 0) -> int:
+    """How many of such sequences have at most `budget` tokens, from the first of a prompt on; at least one."""
+    own = length - shared
+    full, rest = divmod(budget, shared + together * own)
+    return max(1, full * together + max(0, rest - shared) // own)
 
 
 @dataclass(frozen=True)

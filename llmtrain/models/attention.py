@@ -66,7 +66,7 @@ def blocks(bounds: Tensor, shared: Tensor | None = None) -> Blocks:
         shapes.append((len(rows), longest))
         used, start = used + tokens.size, stop
     laid, found = (torch.from_numpy(x).to(bounds.device) for x in (np.concatenate(take), back))
-    as_is = len(shapes) == 1 and shared is None and used == len(back)
+    as_is = len(shapes) == 1 and not held.any() and used == len(back)
     return Blocks(laid, shapes, found, used - int(lengths.sum()), as_is)
 
 

@@ -1,6 +1,7 @@
 """How many rows a stage will read, without reading them all: made ones are counted, files measured by a sample."""
 
 import math
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from llmtrain.data import files, sources
 from llmtrain.data.records import Chat, Kind, Prompt, Ranking, Text
 from llmtrain.errors import LlmtrainError
 from llmtrain.run import durable
+from llmtrain.stages.preflight import where
 
 SAMPLED = 200  # rows whose mean size stands for all
 PACKED = 3.5  # how much smaller a .gz or parquet is than its text, about
@@ -31,7 +33,7 @@ def rows(config: Any, kind: Kind) -> float | None:
     data = config.data
     if data.name is DataName.microworld:
         return data.rows
-    size, mean = _bytes(data.path), _mean(data, kind)
+    size, mean = _bytes(config), _mean(config, kind)
     found = size / mean if size and mean else None
     return data.rows if found is None or (data.rows and data.rows < found) else found
 
@@ -39,15 +41,36 @@ def rows(config: Any, kind: Kind) -> float | None:
 def pieces(config: Any) -> float | None:
     """Rows of data.max_length tokens that pretrain cuts from its texts."""
     made = config.data.name is DataName.microworld
-    size = _mean_of_world(config) if made else _bytes(config.data.path)
+    size = _mean_of_world(config) if made else _bytes(config)
     each = 1.0 if config.tokenizer.name is TokenizerName.char else BYTES_A_TOKEN
     return size / each / config.data.max_length if size else None
 
 
 def answers(config: Any) -> int:
     """K of the first ranking of config.data; 2 where there is none yet."""
-    first = _sample(config.data, Kind.ranking, 1)
+    first = _sample(config, Kind.ranking, 1)
     return len(first[0].responses) if first else 2
+
+
+def share(config: Any) -> float | None:
+    """The part that a prompt has of its text and one answer's, in the first rankings of config.data."""
+    asked = answered = 0.0
+    for row in _sample(config, Kind.ranking, SAMPLED):
+        asked += sum(len(m.content) for m in row.prompt)
+        answered += sum(map(len, row.responses)) / len(row.responses)
+    return asked / (asked + answered) if asked else None
+
+
+def share_of_world(config: Any) -> float | None:
+    """The same of the microworld's prompts and their known answers; None of other data."""
+    if config.data.name is not DataName.microworld:
+        return None
+    from llmtrain.data.microworld import rows as microworld
+    from llmtrain.data.microworld.world import World
+
+    made = microworld.demonstrations(World(config.data.world or 0), SAMPLED, config.seed)
+    asked, answered = (sum(len(chat.messages[turn].content) for chat in made) for turn in (0, 1))
+    return asked / (asked + answered)
 
 
 def _mean_of_world(config: Any) -> float | None:
@@ -58,22 +81,31 @@ def _mean_of_world(config: Any) -> float | None:
     return sum(len(text.text) for text in made) / len(made) * config.data.rows
 
 
-def _bytes(named: list[str]) -> float:
-    found = [file for name in named if durable.exists(Path(name).expanduser()) for file in files.expand(name)]
+def _there(config: Any) -> list[str]:
+    """What of config.data.path is there, the rankings of runs among it."""
+    found = []
+    for path in config.data.path:
+        with suppress(LlmtrainError):  # the stage itself will say so
+            found.append(where(path, config.run.root, config.run.name))
+    return [path for path in found if durable.exists(Path(path).expanduser())]
+
+
+def _bytes(config: Any) -> float:
+    found = [file for path in _there(config) for file in files.expand(path)]
     return sum(
         file.stat().st_size * (PACKED if file.suffix in (".gz", ".parquet") else 1.0) for file in map(Path, found)
     )
 
 
-def _mean(data: Any, kind: Kind) -> float | None:
-    sampled = _sample(data, kind, SAMPLED)
+def _mean(config: Any, kind: Kind) -> float | None:
+    sampled = _sample(config, kind, SAMPLED)
     return sum(map(_size, sampled)) / len(sampled) if sampled else None
 
 
-def _sample(data: Any, kind: Kind, count: int) -> list[Any]:
-    there = [name for name in data.path if durable.exists(Path(name).expanduser())]
+def _sample(config: Any, kind: Kind, count: int) -> list[Any]:
+    column = config.data.text_column
     try:
-        source = sources.read(there, kind, text_column=data.text_column, on_bad_row="skip", limit=count)
+        source = sources.read(_there(config), kind, text_column=column, on_bad_row="skip", limit=count)
     except LlmtrainError:  # nothing there, or nothing usable: the stage itself will say so
         return []
     return list(source.records)

@@ -32,6 +32,7 @@ class Blueprints:
         self.notes: dict[str, None] = {}
         self.answers: int | None = None  # of a prompt, and rankings, that an earlier stage will leave
         self.rankings: float | None = None
+        self.share: float | None = None  # of a prompt in its text and that of one answer, in those rankings
         self._found: dict[tuple[str, str, str, tuple[str, ...]], PretrainedConfig] = {}
         self._shapes: dict[tuple[str, str], Shape] = {}
 

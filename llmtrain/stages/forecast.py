@@ -1,7 +1,8 @@
 """What each command needs, told from its configuration: which models, what they read at once and in a step, how often.
 
 Rows are taken at their longest (data.max_length, sampling.max_new_tokens) and every token as a target where the stage
-has text: what is told of memory is an upper bound, reached when a micro-batch of full rows comes.
+has text: what is told of memory is an upper bound, reached when a micro-batch of full rows comes. Of rankings the part
+that is prompt, which the answers share, is the mean of sampled ones.
 """
 
 import math
@@ -11,17 +12,18 @@ from typing import Any
 from llmtrain.config.choices import AdvantageName, Annotator, CriticName, Device, Dtype, JudgeName
 from llmtrain.config.schema import DPO, PPO, SFT, Eval, Pretrain, Reward, Sample, Training
 from llmtrain.data.records import Kind
-from llmtrain.estimate import flops, needs
+from llmtrain.estimate import flops, memory, needs
 from llmtrain.estimate.flops import Work
 from llmtrain.estimate.memory import WIDE
 from llmtrain.estimate.needs import Model, Needs
-from llmtrain.estimate.shape import Decoding, Load, head, sequences
+from llmtrain.estimate.shape import Decoding, Load, Shape, fitting, head, sequences
 from llmtrain.stages import amounts, lineup
 from llmtrain.stages.blueprints import Blueprints
 from llmtrain.stages.preflight import LATEST
 
 SHOWN = 8  # held-out prompts that sft answers at each evaluation
 HALF = 2
+SHARES = (0.0, 0.75)  # of a prompt in its text and one answer's where no data tells: whichever takes more memory
 
 
 def forecast(config: Any, prints: Blueprints, cuda: bool) -> Needs:
@@ -66,10 +68,8 @@ def _sft(config: SFT, prints: Blueprints, narrow: int) -> Needs:
 
 def _reward(config: Reward, prints: Blueprints, narrow: int) -> Needs:
     own = _at(config, prints, "init", config.init)
-    shape, length = prints.shape(own, scalar=True), config.data.max_length
-    k = prints.answers or amounts.answers(config)
-    one = sequences(k, length, 1)
-    micro, batches = _micro(config.batch.rows, one.tokens, one, config.batch.micro_tokens)
+    shape = prints.shape(own, scalar=True)
+    one, micro, batches = _ranked(config, prints, shape, narrow)
     models = (Model("judge", shape, trained=True, load=micro), Model("init", prints.shape(own)))
     step = one * config.batch.rows
     work = flops.training(shape, step), flops.forward(shape, one * config.data.eval_rows)
@@ -80,9 +80,7 @@ def _reward(config: Reward, prints: Blueprints, narrow: int) -> Needs:
 def _dpo(config: DPO, prints: Blueprints, narrow: int) -> Needs:
     own, length = _at(config, prints, "init", config.init), config.data.max_length
     shape = prints.adapted(own, config.adapter)
-    k = prints.answers or amounts.answers(config)
-    one = sequences(k, length, length - 1)
-    micro, batches = _micro(config.batch.rows, one.tokens, one, config.batch.micro_tokens)
+    one, micro, batches = _ranked(config, prints, shape, narrow)
     graded = config.data.world is not None
     asked = _asked(config, config.data.eval_rows, length) if graded else None
     policy = Model("policy", shape, trained=True, load=micro, asked=asked)
@@ -98,15 +96,17 @@ def _ppo(config: PPO, prints: Blueprints, narrow: int) -> Needs:
     own = _at(config, prints, "init", config.init)
     shape, rows = prints.adapted(own, config.adapter), config.batch.rows
     new, prompt = config.sampling.max_new_tokens, config.data.max_length
-    one = sequences(1, prompt + new, new)
-    micro, batches = _micro(rows // config.minibatches, one.tokens, one, config.batch.micro_tokens)
+    k, minibatch = config.advantage.answers, rows // config.minibatches
+    fit = min(minibatch, fitting(config.batch.micro_tokens, prompt + new, together=k, shared=prompt))
+    k = min(k, fit)  # answers that a micro-batch parts read their prompt again
+    micro, whole = (sequences(count, prompt + new, new, together=k, shared=prompt) for count in (fit, rows))
     rollout, eval_rows = _asked(config, rows, prompt), config.data.eval_rows
     held = _asked(config, eval_rows, prompt)
     models = [Model("policy", shape, trained=True, load=micro, asked=max(rollout, held, key=lambda d: d.rows))]
     reference = config.reference or config.init
     frozen = prints.shape(_at(config, prints, "reference", reference))
-    scored = flops.forward(shape, one * rows) + flops.forward(frozen, one * rows)
-    learnt = flops.training(shape, one * rows)
+    scored = flops.forward(shape, whole) + flops.forward(frozen, whole)
+    learnt = flops.training(shape, whole)
     judge = own
     if config.judge.name is JudgeName.reward:
         assert config.judge.init is not None  # config/ppo.py
@@ -119,19 +119,19 @@ def _ppo(config: PPO, prints: Blueprints, narrow: int) -> Needs:
     elif config.advantage.name is AdvantageName.gae:
         prefixes = ("policy.", "critic.model.")
         models.append(Model("critic", scorer, trained=True, load=micro))
-        scored, learnt = scored + flops.forward(scorer, one * rows), learnt + flops.training(scorer, one * rows)
+        scored, learnt = scored + flops.forward(scorer, whole), learnt + flops.training(scorer, whole)
     if reference != config.init or not config.adapter.rank:
         models.append(Model("reference", frozen, load=micro))
     answered = flops.decoding(shape, held, narrow, narrow)
     if config.judge.name is JudgeName.reward:
         models.append(Model("judge", scorer, load=micro))
-        scored += flops.forward(scorer, one * rows)
-        answered += flops.forward(scorer, one * eval_rows)
+        scored += flops.forward(scorer, whole)
+        answered += flops.forward(scorer, sequences(eval_rows, prompt + new, new))
     step = flops.decoding(shape, rollout, narrow, narrow) + scored + learnt * config.ppo_epochs
     counted = amounts.rows(config, Kind.prompt)
     counted = counted and counted * config.advantage.answers
-    tokens, work = one * (rows * config.ppo_epochs), (step, answered)
-    return _trained(config, narrow, tuple(models), prefixes, batches, tokens, work, counted, prints)
+    work, batches = (step, answered), -(-minibatch // fit)
+    return _trained(config, narrow, tuple(models), prefixes, batches, whole * config.ppo_epochs, work, counted, prints)
 
 
 def _sample(config: Sample, prints: Blueprints, narrow: int) -> Needs:
@@ -142,6 +142,7 @@ def _sample(config: Sample, prints: Blueprints, narrow: int) -> Needs:
     count = math.ceil(prompts) * each + held if prompts else config.sampling.batch_rows
     asked = _asked(config, count, config.data.max_length)
     prints.answers, prints.rankings = each + config.foreign, prompts  # for the stages behind it in a pipeline
+    prints.share = amounts.share_of_world(config)
     work = flops.decoding(shape, asked, narrow, narrow)
     notes = tuple(prints.notes)
     models = (Model("policy", shape, asked=asked),)
@@ -197,6 +198,24 @@ def _micro(count: int, cost: int, one: Load, budget: int) -> tuple[Load, int]:
     """The largest micro-batch of `count` units that cost so many tokens each, and how many of them there are."""
     fit = min(count, max(1, budget // cost))
     return one * fit, -(-count // fit)
+
+
+def _ranked(config: Any, prints: Blueprints, shape: Shape, narrow: int) -> tuple[Load, Load, int]:
+    """A prompt with its answers, the largest micro-batch of them, and how many of these a step has.
+
+    A judge is asked once an answer, a policy for all tokens of it.
+    """
+    length, k = config.data.max_length, prints.answers or amounts.answers(config)
+    known = prints.share if prints.answers else amounts.share(config)
+    if known is None:
+        note = f"no rankings to see yet: prompts of none or {SHARES[-1]:.0%} of data.max_length, the worse for memory"
+        prints.notes[note] = None
+    found = []
+    for share in SHARES if known is None else (known,):
+        prompt = min(max(1, round(share * length)), length - 1)
+        one = sequences(k, length, 1 if shape.scalar else length - prompt, together=k, shared=prompt)
+        found.append((one, *_micro(config.batch.rows, one.tokens, one, config.batch.micro_tokens)))
+    return max(found, key=lambda loads: memory.kept(shape, loads[1], narrow) + memory.turning(shape, loads[1], narrow))
 
 
 def _asked(config: Any, answers: int, prompt: int) -> Decoding:

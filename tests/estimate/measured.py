@@ -57,13 +57,17 @@ class Case:
     def name(self) -> str:
         m = self.model
         mark = " adapters" if "adapter" in self.changes else ""
+        mark += f" K={self.answers}" if self.answers > 1 else ""
+        mark += f" P={self.prompt}" if self.prompt > 1 else ""
         return f"{self.command} {self.architecture} {m['layers']}x{m['width']} V={self.vocab} T={self.length}{mark}"
 
 
-def case(command, architecture, layers, width, heads, ffn, vocab, length, rows, micro, answers=1, **changes) -> Case:
+def case(
+    command, architecture, layers, width, heads, ffn, vocab, length, rows, micro, answers=1, prompt=1, **changes
+) -> Case:
     model = dict(layers=layers, width=width, heads=heads, ffn_width=ffn)
     batch = {"batch": {"rows": rows, "micro_tokens": micro}, "data": {"max_length": length, "eval_rows": 4}}
-    return Case(command, model, architecture, vocab, length, tiny.merged(batch, changes), answers)
+    return Case(command, model, architecture, vocab, length, tiny.merged(batch, changes), answers, prompt)
 
 
 LORA = {"rank": 8, "alpha": 16.0}
@@ -79,6 +83,9 @@ CASES = [
     case("ppo", "gpt2", 2, 64, 2, 256, 40000, 48, 24, 2400, minibatches=1, ppo_epochs=1),
     case("ppo", "llama", 3, 96, 3, 256, 1500, 96, 48, 5000, minibatches=1, ppo_epochs=1, adapter=LORA),
     case("dpo", "gpt2", 3, 96, 3, 384, 3000, 96, 8, 2400, answers=3, adapter=LORA),
+    case("reward", "llama", 3, 96, 4, 256, 900, 256, 16, 2500, answers=4, prompt=224),
+    case("dpo", "llama", 3, 96, 4, 256, 1200, 256, 16, 2500, answers=4, prompt=208),
+    case("ppo", "llama", 3, 96, 4, 256, 1500, 136, 48, 1600, answers=4, minibatches=1, ppo_epochs=1),
     case("sample", "gpt2", 4, 64, 4, 256, 5000, 96, 0, 0),
 ]  # fmt: skip
 
@@ -108,12 +115,15 @@ def configured(c: Case) -> Any:
         changes["init"] = "policy"
     if c.command == "ppo":
         changes |= {"kl": lab.FIXED, "judge": {"init": "policy"}}
+        if c.answers > 1:
+            changes["advantage"] = {"answers": c.answers}
     return lab.settings(c.command, **changes)
 
 
 def predicted(c: Case, config: Any, model: Any) -> Needs:
     prints = Blueprints()
     prints.coming["policy"], prints.answers, prints.rankings = model.config, c.answers, 100.0
+    prints.share = c.prompt / c.length
     return forecast(config, prints, cuda=False)
 
 
@@ -151,7 +161,7 @@ def learner_of(c: Case, config: Any) -> Any:
         if c.command == "reward":
             return reward.Judging(config, scalar.from_causal(model, seed=0), words, found, None, session)
         return dpo.Preferences(config, model, adapters or built(c, 1), words, found, None, session, adapters)
-    prompts = [ids(c.length) for _ in range(n)]
+    prompts = [ids(c.length) for _ in range(n // c.answers)]
     critic, judge = scalar.from_causal(model, seed=1), scalar.from_causal(model, seed=2)
     scorer = RewardJudge(judge.eval().requires_grad_(False), config.batch.micro_tokens)
     asked = inputs.Prompts([Prompt(()) for _ in prompts], prompts, "")

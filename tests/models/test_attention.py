@@ -100,6 +100,7 @@ def test_sequences_of_one_length_are_not_laid_out_again(model):
     assert not blocks(torch.tensor([0, 1, 3])).as_is  # two blocks, the longer first
     assert not blocks(torch.tensor([0, 5, 6]), torch.tensor([[0, 0], [0, 4]])).as_is  # a prompt that both have
     alike = [[1, 2, 3, 4, 5], [9, 8, 7, 6, 5], [3, 1, 4, 1, 5]]
+    assert blocks(pack(alike).bounds, pack(alike).shared).as_is
     torch.testing.assert_close(packed_logits(model, alike), alone(plain(model), alike), atol=1e-5, rtol=0)
 
 

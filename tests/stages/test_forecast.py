@@ -90,6 +90,43 @@ def test_epochs_over_made_rows_and_over_files(tmp_path):
     assert steps == pytest.approx(100, rel=0.2)  # half of 2000 rows in tens, measured by the first 200
 
 
+RANKED = '{"prompt": "%s", "responses": ["%s", "%s", "%s", "%s"], "ranks": [1, 2, 3, 4]}\n'
+
+
+def test_a_ranking_has_its_prompt_once_and_attention_has_it_in_each_answer(tmp_path):
+    run = tmp_path / "runs" / "sample" / "there"
+    run.mkdir(parents=True)
+    (run / "config.yaml").write_text("command: sample\n")
+    (run / "rankings.jsonl").write_text(RANKED % ("p" * 70, *(letter * 10 for letter in "abcd")) * 9)
+    for command, targets in (("reward", 4), ("dpo", 4 * 32)):  # a score an answer, or all tokens of it
+        found = needs(command, f"data={run}", "data.max_length=256", "batch.rows=16", "batch.micro_tokens=4096")
+        load = found.models[0].load
+        # prompts are 70 of 80 letters, so 224 of 256 tokens, and answers 32: 352 of 4096 fit 11 times
+        assert load and (load.tokens, load.slots, load.targets) == (11 * 352, 11 * 4 * 256, 11 * targets)
+        assert (load.squares, found.tokens, found.batches) == (11 * 4 * 256**2, 16 * 352, 2)
+        assert not [note for note in found.notes if "rankings" in note]
+
+
+@pytest.mark.parametrize("command", ["reward", "dpo"])
+def test_without_rankings_the_larger_memory_is_told(command):
+    found = needs(command, "data.max_length=256")
+    assert [note for note in found.notes if "no rankings to see yet" in note]
+    prints = [Blueprints() for _ in range(4)]
+    for share, own in zip((0.0, 0.25, 0.5, 0.75), prints, strict=True):
+        own.answers, own.share = 2, share
+    config = composed(command, "data.max_length=256")
+    assert found.peak >= max(forecast(config, own, cuda=False).peak for own in prints)
+
+
+def test_answers_of_ppo_share_their_prompt():
+    settings = ("advantage=rloo", "advantage.answers=4", "data.max_length=60", "sampling.max_new_tokens=20")
+    found = needs("ppo", *settings, "batch.rows=32", "minibatches=1", "batch.micro_tokens=400")
+    load = found.models[0].load
+    # 60 + 4 * 20 fit twice, and of a third prompt three answers: 120 tokens are left
+    assert load and (load.tokens, load.slots, load.targets) == (3 * 60 + 11 * 20, 11 * 80, 11 * 20)
+    assert found.batches == 3
+
+
 def test_what_comes_later_is_no_fault_what_never_does_is():
     assert needs("pretrain", "conf=gpt2-124m").models[0].shape.parameters == 124_439_808
     with pytest.raises(InitError, match="init: nowhere: no such run"):
