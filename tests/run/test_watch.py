@@ -198,10 +198,13 @@ def test_the_program_on_a_terminal_gives_it_back(going, root, sent, code):
     command = [sys.executable, "-m", "llmtrain", "runs", str(root), "--watch", "--every", "0.2"]
     with subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, env=env) as program:
         os.close(theirs)
-        seen = read_until(ours, b"step 30")
-        program.send_signal(sent)
-        seen += read_until(ours, b"\x1b[?1049l")
-        assert program.wait(20) == code
+        try:
+            seen = read_until(ours, b"step 30")
+            program.send_signal(sent)
+            seen += read_until(ours, b"\x1b[?1049l")
+            assert program.wait(20) == code
+        finally:
+            program.kill()  # or a failure would wait for it forever
     os.close(ours)
     assert b"Traceback" not in seen
     assert seen.count(b"\x1b[?1049h") == seen.count(b"\x1b[?1049l") == 1  # the other screen, and back
