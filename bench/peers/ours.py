@@ -197,10 +197,10 @@ def ppo(gate: Gate, asked: dict[str, Any]) -> None:
     device = alone.mesh.device
     model = causal.load(folder / asked["model"], device=device)
     prompts, lengths = workload(asked["rows"], asked["prompts"], asked["answer"], model.config.vocab_size)
-    shared = asked["critic"] == CriticName.shared
+    critic = CriticName(asked["critic"])
     learner = lab.alignment(
         model,
-        critic=Head(model.config.hidden_size) if shared else scalar.load(folder / "critic", device=device),
+        critic=Head(model.config.hidden_size) if critic is CriticName.shared else scalar.load(folder / "critic", device=device),
         scorer=RewardJudge(scalar.load(folder / "judge", device=device).eval().requires_grad_(False), MICRO),
         prompts=prompts,
         tokenizer=SimpleNamespace(eos_token_id=0),
@@ -211,7 +211,7 @@ def ppo(gate: Gate, asked: dict[str, Any]) -> None:
         kl={"coef": asked["kl"]},
         clip={"ratio": asked["clip"]},
         advantage={
-            "critic": CriticName(asked["critic"]), "gamma": 1.0, "lam": asked["lam"], "whiten": True,
+            "critic": critic, "gamma": 1.0, "lam": asked["lam"], "whiten": True,
             "value_clip": asked["clip"], "value_coef": asked["value_coef"],
         },
     )  # fmt: skip
