@@ -197,10 +197,10 @@ def ppo(gate: Gate, asked: dict[str, Any]) -> None:
     device = alone.mesh.device
     model = causal.load(folder / asked["model"], device=device)
     prompts, lengths = workload(asked["rows"], asked["prompts"], asked["answer"], model.config.vocab_size)
-    critic = CriticName(asked["critic"])
+    critic, own = CriticName(asked["critic"]), scalar.load(folder / "critic", device=device)
     learner = lab.alignment(
         model,
-        critic=Head(model.config.hidden_size) if critic is CriticName.shared else scalar.load(folder / "critic", device=device),
+        critic=own if critic is CriticName.separate else Head(model.config.hidden_size),
         scorer=RewardJudge(scalar.load(folder / "judge", device=device).eval().requires_grad_(False), MICRO),
         prompts=prompts,
         tokenizer=SimpleNamespace(eos_token_id=0),
