@@ -28,8 +28,7 @@ MEANING = {  # name of an axis -> what its bend is and what to do with it; {took
     "answers": (
         "The prompt goes through the model once for all of its answers, so a prompt costs a + b K: its own tokens are "
         f"as many as those of {PROMPT / ANSWER:.0f} answers, the bend is at {{took}} answers. Pairs grow with "
-        "K (K - 1) / 2, so further answers to a prompt are the cheapest pairs there are. The plan counts each answer "
-        "with its whole prompt, which is an upper bound: hence its line."
+        "K (K - 1) / 2, so further answers to a prompt are the cheapest pairs there are."
     ),
     "batch": (
         "A micro-batch costs a fixed time besides its tokens: as much as {took} tokens. The plan counts operations, "
