@@ -18,7 +18,7 @@ help:
 	@echo "make gates       PPO against an enumerated optimum, four seeds: about a minute and a half"
 	@echo "make votes       50 raters, 10,000 votes, the server killed 20 times, on both databases: about nine minutes"
 	@echo "make people      the demo whose rankings a script enters in a real browser, in place of people"
-	@echo "make bench       install TRL beside us and measure in turn: bench/RESULTS.md; some fifteen minutes on two quiet cores"
+	@echo "make bench       install TRL beside us and measure in turn: bench/RESULTS.md; some twenty minutes on two quiet cores"
 	@echo "make growth      time and memory over length, vocabulary, answers, batch and size: about eight minutes on two quiet cores"
 	@echo "make setup       prepare .venv alone"
 	@echo "make wheel-test  build the wheel and run it in an empty environment"
